@@ -28,6 +28,8 @@ class Gpu:
     fp8_dense_tflops: float | None
     tdp_w: int | None
     aliases: tuple[str, ...] = ()
+    ambiguous_names: tuple[str, ...] = ()
+    """Names it shares with cards of another memory size: too little to choose by."""
     interconnect: str = ""
     tflops_basis: str = ""
     note: str = ""

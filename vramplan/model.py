@@ -24,6 +24,9 @@ class Linear:
     inputs: int
     outputs: int
     bias: bool = False
+    quantizable: bool = True
+    """False where its class derives from nn.Linear: LoRA takes such a matrix, but transformers 5 leaves it in 16 bit
+    (integrations.bitsandbytes.replace_with_bnb_linear asks for `type(module) is nn.Linear`). Falcon, some routers."""
 
     @property
     def weights(self) -> int:
@@ -100,13 +103,15 @@ class Mlp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experts:
-    """A mixture of experts: `count` gated MLPs of `width`, held as fused 3-D parameters, `per_token` used by a token."""
+    """A mixture of experts: `count` gated MLPs of `width`, held as fused 3-D parameters, `per_token` computed for a token."""
 
     count: int
     per_token: int
     width: int
     hidden_size: int
     router: Linear
+    router_is_linear: bool = False
+    """The router is an nn.Linear, which LoRA's `all-linear` takes as well (Llama 4, Phi-3.5-MoE)."""
     bias: bool = False
     """Biases on both expert matrices (gpt-oss)."""
     gated: bool = True
@@ -199,7 +204,13 @@ class Model:
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     """Storage type of the published weights."""
     buffer_bytes_per_layer: int = 0
-    """Non-parameter tensors that every layer keeps on the device (GPT-2's causal mask)."""
+    """Non-parameter tensors that every layer keeps on the device (GPT-J's table of positions)."""
+    buffer_bytes: int = 0
+    """Such tensors outside the layers (GPTBigCode's causal mask)."""
+    sdpa: bool = True
+    """transformers 5 offers `sdpa` attention for it; else it falls back to `eager`."""
+    flash: bool = True
+    """transformers 5 offers `flash_attention_2` for it."""
     dropout: float = 0.0
     """Residual/hidden dropout that the config leaves on in training."""
     attention_dropout: float = 0.0

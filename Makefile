@@ -1,0 +1,62 @@
+# On a fresh machine with Python 3.11+ and make: `make run` answers the main question, `make test` tries everything.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+TORCH := $(shell grep '^torch==' constraints.txt)
+# PyPI's torch for Linux brings gigabytes of CUDA; its CPU builds are on an index of their own.
+# A machine whose pip has been pointed at wheels of its own (find-links) keeps to those.
+TORCH_INDEX ?= $(if $(shell $(BIN)/python -m pip config list | grep find-links),,https://download.pytorch.org/whl/cpu)
+RUNS ?= ../shared/corpus/runs.csv
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format golden bench accuracy clean
+
+help:  ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+run: $(VENV)/.core  ## install what the main job needs, and do it
+	$(BIN)/vramplan estimate llama-70b --gpu a100-80
+
+test: $(VENV)/.dev  ## install the rest (CPU torch included) and run the whole test suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev  ## style, types, one-way imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## put the code into the house style
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+golden: $(VENV)/.dev  ## write the expected outputs anew; read the diff before you commit it
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q -k "golden or readme" $(PYTEST_ARGS)
+	git --no-pager diff --stat -- tests README.md
+
+bench: $(VENV)/.dev  ## start-up time of the main job, and a million recipes
+	$(BIN)/python tests/benchmarks/startup.py
+	$(BIN)/python tests/benchmarks/million.py
+
+accuracy: $(VENV)/.core  ## predictions against measured runs (RUNS=file)
+	$(BIN)/vramplan accuracy $(RUNS)
+
+clean:  ## remove what make and the tools have made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "vramplan needs Python 3.11 or later; \`make PYTHON=/path/to/python\` picks one"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+# torch first: whatever depends on it would bring its largest build.
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.core
+	$(PIP) $(addprefix --extra-index-url ,$(TORCH_INDEX)) $(TORCH)
+	$(PIP) --editable '.[dev]'
+	@touch $@

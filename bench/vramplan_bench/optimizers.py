@@ -1,0 +1,36 @@
+"""Recipe -> optimizer, with the implementation that a CUDA run would have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from vramplan.recipe import Optimizer
+
+
+def build_optimizer(name: Optimizer, parameters: Iterable[torch.nn.Parameter]) -> Any:
+    """The optimizer over trainable parameters. `foreach` is what torch picks on CUDA when nothing is said."""
+    trainable = [p for p in parameters if p.requires_grad]
+    if name == "adamw":
+        return torch.optim.AdamW(trainable, lr=1e-4, foreach=True)
+    if name == "adamw_fused":
+        return torch.optim.AdamW(trainable, lr=1e-4, fused=True)
+    if name in ("sgd", "sgd_momentum"):
+        return torch.optim.SGD(trainable, lr=1e-4, momentum=0.9 if name == "sgd_momentum" else 0.0, foreach=True)
+    if name == "adafactor":
+        from transformers.optimization import Adafactor
+
+        return Adafactor(trainable, scale_parameter=False, relative_step=False, lr=1e-4)
+    import bitsandbytes as bnb
+
+    classes = {
+        "adamw_8bit": bnb.optim.AdamW8bit,
+        "paged_adamw_8bit": bnb.optim.PagedAdamW8bit,
+        "paged_adamw_32bit": bnb.optim.PagedAdamW32bit,
+        "lion": bnb.optim.Lion32bit,
+        "lion_8bit": bnb.optim.Lion8bit,
+        "paged_lion_8bit": bnb.optim.PagedLion8bit,
+    }
+    return classes[name](trainable, lr=1e-4)

@@ -1,0 +1,204 @@
+"""Follows every storage that the real step allocates and releases.
+
+A `TorchDispatchMode` sees each aten operator after autograd and autocast. A storage it has not met is an allocation;
+a weak reference on the storage reports its release. Tensors are not followed: views share storage, and memory is
+released when the last view goes. The stream of events is kept, so that peaks, what was alive at them, and a replay
+through the caching allocator all come from one list.
+
+Three things that a dispatch mode changes or hides are mended here, so that the stream is the one of a CUDA run:
+
+* Autograd sums gradients in place when it holds the only reference, but never while a mode is on
+  (torch/csrc/autograd/input_buffer.cpp, `can_accumulate_inplace`). Such a sum takes over the storage of its left side.
+* A CUDA kernel may take memory inside one operator (`kernels.inner_bytes`): taken before the outputs, returned after.
+* Tensors made by `torch.tensor(...)` without a device live on the host and are not counted.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._subclasses import FakeTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from vramplan.units import allocated
+
+_DEVICE_QUERY = torch.ops.prim.device.default
+_LIFT = torch.ops.aten.lift_fresh.default
+_SCALAR = torch.ops.aten._local_scalar_dense.default
+_ADD = torch.ops.aten.add.Tensor
+
+# References that one held tensor and its storage have when the dispatcher hands them to Python (torch 2.13).
+_SOLE_TENSOR_REFERENCES = 4
+_SOLE_STORAGE_REFERENCES = 2
+
+
+@dataclass(slots=True)
+class Block:
+    """One allocation: what made it, where, and how large. `bytes` is rounded up to 512."""
+
+    index: int
+    bytes: int
+    operator: str
+    module: str
+    shape: tuple[int, ...]
+    dtype: str
+    phase: str
+    step: int
+    node: str
+    """Autograd node that ran (backward), or ''."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The stream from event `start` on belongs to this phase of this step."""
+
+    start: int
+    phase: str
+    step: int
+
+
+InnerBytes = Callable[[str, tuple[Any, ...], Mapping[str, Any], Any], tuple[int, ...]]
+Expansion = Callable[..., Any]
+
+
+class StorageTracker(TorchDispatchMode):
+    """Records allocations and releases; `events` holds +index+1 for an allocation, -(index+1) for a release."""
+
+    def __init__(self, inner_bytes: InnerBytes | None = None, expansions: Mapping[Any, Expansion] | None = None) -> None:
+        super().__init__()
+        self.blocks: list[Block] = []
+        self.events: list[int] = []
+        self.marks: list[Mark] = []
+        self.module = ""
+        self._phase = "load"
+        self._step = 0
+        self._inner_bytes = inner_bytes
+        self._expansions = dict(expansions or {})
+        self._alive: dict[int, tuple[Any, int]] = {}
+        self._host: set[int] = set()
+        self.set_phase("load", 0)
+
+    # -- stream ---------------------------------------------------------------------------------------------------
+
+    def set_phase(self, phase: str, step: int | None = None) -> None:
+        """What follows belongs to `phase` (of `step`, if that changes)."""
+        self._phase = phase
+        if step is not None:
+            self._step = step
+        self.marks.append(Mark(len(self.events), phase, self._step))
+
+    @contextmanager
+    def phase(self, phase: str) -> Iterator[None]:
+        """`phase` for the duration of the block, then what was before."""
+        before = self._phase
+        self.set_phase(phase)
+        try:
+            yield
+        finally:
+            self.set_phase(before)
+
+    def allocate(self, size: int, operator: str, shape: tuple[int, ...] = (), dtype: str = "uint8") -> int:
+        """Take `size` bytes; the index of the block."""
+        index = len(self.blocks)
+        node = torch._C._current_autograd_node()
+        self.blocks.append(
+            Block(index, allocated(size), operator, self.module, shape, dtype, self._phase, self._step,
+                  node.name() if node is not None else "")
+        )  # fmt: skip
+        self.events.append(index + 1)
+        return index
+
+    def release(self, index: int) -> None:
+        self.events.append(-(index + 1))
+
+    # -- tensors --------------------------------------------------------------------------------------------------
+
+    def register(self, tensor: torch.Tensor, operator: str) -> None:
+        """Meet a tensor: a storage not seen before is an allocation, unless it is on `meta` (a model not yet loaded)."""
+        if isinstance(tensor, FakeTensor) and tensor.fake_device.type == "meta":
+            return
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._alive:
+            return
+        size = storage.nbytes()
+        if size == 0 or key in self._host:
+            return
+        index = self.allocate(size, operator, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        self._alive[key] = (weakref.ref(storage, lambda _: self._storage_gone(key)), index)
+
+    def block_of(self, tensor: torch.Tensor) -> int | None:
+        """Index of the block that holds a tensor, if it is followed."""
+        entry = self._alive.get(tensor.untyped_storage()._cdata)
+        return entry[1] if entry is not None else None
+
+    def _storage_gone(self, key: int) -> None:
+        entry = self._alive.pop(key, None)
+        if entry is not None:
+            self.release(entry[1])
+
+    def _take_over(self, old: torch.Tensor, new: torch.Tensor) -> None:
+        """`new` was computed in place of `old`: it inherits the block."""
+        entry = self._alive.pop(old.untyped_storage()._cdata, None)
+        if entry is None:
+            return
+        storage = new.untyped_storage()
+        key = storage._cdata
+        self._alive[key] = (weakref.ref(storage, lambda _: self._storage_gone(key)), entry[1])
+
+    def _mark_host(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        self._host.add(key)
+        weakref.finalize(storage, self._host.discard, key)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is _DEVICE_QUERY:
+            return func(*args)
+        if func is _SCALAR:
+            return True  # data-dependent branches: "all of the mask is set", "the batch has tokens"
+        expansion = self._expansions.get(func)
+        if expansion is not None:
+            with self:
+                out = expansion(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        name = func.name()
+        if func is _ADD and self._sums_in_place(args, kwargs):
+            out = func(*args, **kwargs)
+            self._take_over(args[0], out)
+            return out
+        inner = self._inner_bytes(name, args, kwargs, None) if self._inner_bytes else ()
+        held = [self.allocate(size, f"{name} (inside)") for size in inner]
+        out = func(*args, **kwargs)
+        if func is _LIFT:
+            self._mark_host(out)
+        self._register_all(out, name)
+        for index in held:
+            self.release(index)
+        return out
+
+    def _register_all(self, out: Any, name: str) -> None:
+        if isinstance(out, torch.Tensor):
+            self.register(out, name)
+        elif isinstance(out, (tuple, list)):
+            for item in out:
+                self._register_all(item, name)
+
+    @staticmethod
+    def _sums_in_place(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Is this the autograd engine adding to a gradient that only it holds?"""
+        if kwargs or torch.is_grad_enabled() or torch._C._current_autograd_node() is None:
+            return False
+        old, new = args[0], args[1]
+        if not isinstance(new, torch.Tensor) or old.shape != new.shape or old.dtype != new.dtype:
+            return False
+        storage = old.untyped_storage()
+        references = torch._C._storage_Use_Count(storage._cdata)
+        return bool(old._use_count() <= _SOLE_TENSOR_REFERENCES and references <= _SOLE_STORAGE_REFERENCES)

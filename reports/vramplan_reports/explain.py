@@ -1,0 +1,119 @@
+"""The answer to `vramplan explain`: where the bytes of one recipe are, when, why, and what would save most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from vramplan.estimate.result import Answer, Estimate, Memory, Term
+
+from .document import answers_document
+from .figures import gib, many, percent, signed_gib
+from .header import knobs, title, verdict
+from .sheet import Bar, Bars, Block, Cell, Column, Entries, Entry, Flow, Heading, Items, Lines, Sheet, Table
+
+
+def document(answers: tuple[Answer, ...], /) -> dict[str, Any]:
+    """The same document as `estimate`: it holds every term already."""
+    return answers_document(answers)
+
+
+def sheet(answers: tuple[Answer, ...], /) -> Sheet:
+    return tuple(block for answer in answers for block in _explanations(answer))
+
+
+def _explanations(answer: Answer) -> Iterator[Block]:
+    for estimate in answer.estimates:
+        yield from title(answer)
+        yield Lines(tuple(_summary(estimate, answer)))
+        yield Flow(knobs((estimate,)))
+        yield from _phases(estimate.memory)
+        yield from _terms(estimate.memory)
+        yield from _tiers(estimate.memory)
+        yield from _levers(estimate)
+        if estimate.notes:
+            yield Heading("Notes")
+            yield Items(estimate.notes)
+
+
+def _summary(estimate: Estimate, answer: Answer) -> Iterator[Cell]:
+    trained = f"{many(estimate.parameters.trainable)} parameters ({_share_trained(estimate)})"
+    yield Cell(f"{estimate.recipe.method} trains {trained}")
+    if answer.gpu is not None and estimate.headroom_bytes is not None:
+        needs, spare = gib(estimate.memory.device_bytes), signed_gib(estimate.headroom_bytes)
+        said = verdict(estimate)
+        yield Cell(f"{said.text}: needs {needs} of {gib(answer.gpu.capacity_bytes)} GiB, {spare} to spare", said.tone)
+
+
+def _share_trained(estimate: Estimate) -> str:
+    return percent(estimate.parameters.trainable, estimate.parameters.total)
+
+
+def _phases(memory: Memory) -> Iterator[Block]:
+    longest = max(phase.allocated_bytes for phase in memory.phases) or 1
+    yield Heading("Peak of each phase (allocated, GiB)")
+    yield Bars(
+        tuple(
+            Bar(
+                label=phase.name.replace("_", " "),
+                value=gib(phase.allocated_bytes, 2),
+                share=phase.allocated_bytes / longest,
+                mark="← the peak" if phase.name == memory.binding_phase else "",
+            )
+            for phase in memory.phases
+        )
+    )
+
+
+def _terms(memory: Memory) -> Iterator[Block]:
+    peak = memory.binding_phase
+    there = [term for term in memory.terms if peak in term.phases]
+    elsewhere = [term for term in memory.terms if peak not in term.phases]
+    yield Heading(f"At the peak, in {peak.replace('_', ' ')} (GiB)")
+    yield _ledger(there, memory)
+    if elsewhere:
+        yield Heading("Only in other phases (GiB)")
+        yield _ledger(elsewhere, memory)
+
+
+def _ledger(terms: list[Term], memory: Memory) -> Entries:
+    """Largest first."""
+    entries = []
+    for term in sorted(terms, key=lambda term: -term.bytes):
+        everywhere = len(term.phases) == len(memory.phases)
+        phases = "every phase" if everywhere else ", ".join(term.phases).replace("_", " ")
+        aside = f"{phases} · {term.source}"
+        entries.append(Entry(amount=gib(term.bytes, 3), name=term.name, aside=aside, body=term.formula))
+    return Entries(titles=("GiB", "term", "lives in · source", "formula"), entries=tuple(entries))
+
+
+def _tiers(memory: Memory) -> Iterator[Block]:
+    low, high = memory.device_interval_bytes
+    rows = (
+        ("allocated", gib(memory.allocated_bytes, 2), "what tensors take, each rounded up to 512 B"),
+        ("reserved", gib(memory.reserved_bytes, 2), "what PyTorch's allocator holds when memory is short"),
+        ("device", gib(memory.device_bytes, 2), f"what nvidia-smi shows; likely {gib(low, 2)} – {gib(high, 2)}"),
+    )
+    yield Heading("Three tiers (GiB)")
+    yield Table(
+        columns=(Column(""), Column("", "right"), Column("")),
+        rows=tuple((Cell(name), Cell(size, "strong"), Cell(meaning, "dim")) for name, size, meaning in rows),
+    )
+
+
+def _levers(estimate: Estimate) -> Iterator[Block]:
+    if not estimate.levers:
+        return
+    yield Heading("What one change would save (device, GiB)")
+    yield Table(
+        columns=(Column("change"), Column("saves", "right"), Column("needs then", "right"), Column("")),
+        rows=tuple(
+            (
+                Cell(f"{lever.knob} {lever.value}"),
+                Cell(gib(lever.saved_bytes, 2)),
+                Cell(gib(lever.device_bytes, 2)),
+                Cell("makes it fit", "good") if lever.makes_it_fit and estimate.verdict == "does_not_fit" else Cell(""),
+            )
+            for lever in sorted(estimate.levers, key=lambda lever: -lever.saved_bytes)
+        ),
+    )

@@ -1,0 +1,32 @@
+"""Stacks of the catalogue: the software that trains, as the defaults it brings."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from vramplan.stack import Stack
+
+from .catalogue import Detail, Listing
+from .sheet import Column
+
+
+def _record(stack: Stack) -> dict[str, Any]:
+    record = {field.name: getattr(stack, field.name) for field in fields(stack)}
+    by_method = {method: dict(knobs) for method, knobs in stack.method_defaults.items()}
+    return record | {"defaults": dict(stack.defaults), "method_defaults": by_method, "notes": list(stack.notes)}
+
+
+def _cells(stack: Stack) -> tuple[str, ...]:
+    return (stack.name, stack.title, stack.versions, f"no: {stack.unsupported}" if stack.unsupported else "yes")
+
+
+LISTING = Listing(
+    name="stacks",
+    columns=(Column("stack"), Column("what it is"), Column("versions"), Column("estimated")),
+    cells=_cells,
+    record=_record,
+    hint="--show STACK tells the defaults and habits of one.",
+)
+
+DETAIL = Detail(name="stack", title=lambda stack: f"{stack.name}: {stack.title}", record=_record)

@@ -1,0 +1,30 @@
+"""What every test shares: golden files, and Hypothesis without a clock (machines are shared)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("house", deadline=None, max_examples=50)
+settings.load_profile("house")
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def golden() -> Callable[[str, str], None]:
+    """Compare a text with the file of that name in tests/golden; `make golden` writes the files anew."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if os.environ.get("UPDATE_GOLDEN"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"no golden file {name}: `make golden` writes it"
+        assert text == path.read_text(encoding="utf-8")
+
+    return check

@@ -1,0 +1,90 @@
+"""Gemma: norms that scale by 1 + weight, scaled embeddings, from the second generation on norms around each part."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..model import Block, Model, Norm
+from .config import Config
+from .parts import (
+    activation,
+    blocks_of,
+    gated_mlp,
+    head_norms,
+    model,
+    read_shape,
+    rms,
+    separate_attention,
+    sliding_layers,
+)
+
+SANDWICH = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
+
+
+def unit_rms(name: str, width: int) -> Norm:
+    return rms(name, width, "rms_unit_offset")
+
+
+def gemma(c: Config) -> Model:
+    s = read_shape(c, kv_required=True, head_dim="required")
+    bias = c.flag("attention_bias", default=False)
+    act = activation(c, default="gelu_tanh")
+    block = Block(
+        count=s.layers,
+        arrangement="pre",
+        norms=(unit_rms("input_layernorm", s.hidden), unit_rms("post_attention_layernorm", s.hidden)),
+        attention=separate_attention(s, qkv_bias=bias, output_bias=bias),
+        # The official configs say "gelu" and mean its tanh form (GemmaConfig.__post_init__).
+        feed_forward=gated_mlp(s.hidden, c.size("intermediate_size"), "gelu_tanh" if act == "gelu" else act),
+    )
+    return replace(model(c, s, (block,), unit_rms("norm", s.hidden), tied=True), embedding_scale=True)
+
+
+def _alternating(c: Config, *, every: int, qk_norm: bool, softcaps: tuple[bool, bool]) -> Model:
+    """Gemma 2 and 3; `softcaps` = the library's default for attention scores and for logits."""
+    s = read_shape(c, kv_required=True, head_dim="required")
+    bias = c.flag("attention_bias", default=False)
+    softcap = _softcap(c, "attn_logit_softcapping", softcaps[0])
+    window = c.window(4096)
+    c.refuse_if(bool(c.values.get("use_bidirectional_attention")), "attention in both directions")
+    mlp = gated_mlp(s.hidden, c.size("intermediate_size"), activation(c, "hidden_activation", default="gelu_tanh"))
+
+    def layer(slides: bool) -> Block:
+        return Block(
+            count=1,
+            arrangement="sandwich",
+            norms=tuple(unit_rms(name, s.hidden) for name in SANDWICH),
+            attention=separate_attention(
+                s,
+                qkv_bias=bias,
+                output_bias=bias,
+                qk_norms=head_norms(s, "rms_unit_offset") if qk_norm else (),
+                window=window if slides else None,
+                softcap=softcap,
+            ),
+            feed_forward=mlp,
+        )
+
+    blocks = blocks_of(sliding_layers(c, s.layers, every=every), layer)
+    return replace(
+        model(c, s, blocks, unit_rms("norm", s.hidden), tied=True),
+        embedding_scale=True,
+        logit_softcap=_softcap(c, "final_logit_softcapping", softcaps[1]),
+    )
+
+
+def _softcap(c: Config, key: str, default: bool) -> bool:
+    return default if key not in c.values else c.has(key)
+
+
+def gemma2(c: Config) -> Model:
+    return replace(_alternating(c, every=2, qk_norm=False, softcaps=(True, True)), sdpa=False)
+
+
+def gemma3(c: Config) -> Model:
+    # The published 4b leaves out what equals the defaults of Gemma3TextConfig, so here these figures are a rule.
+    c = c.defaulting(vocab_size=262_208, num_attention_heads=8, num_key_value_heads=4, head_dim=256)
+    return _alternating(c, every=c.size("sliding_window_pattern", default=6), qk_norm=True, softcaps=(False, False))
+
+
+READERS = {"gemma": gemma, "gemma2": gemma2, "gemma3_text": gemma3}

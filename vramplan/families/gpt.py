@@ -1,0 +1,197 @@
+"""GPT-2 and what followed its plan: LayerNorms with bias before attention and a plain MLP, biases nearly everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..model import Attention, Block, Linear, Mlp, Model, Norm
+from .config import Config
+from .parts import (
+    Shape,
+    activation,
+    fused_attention,
+    layer_norm,
+    model,
+    plain_mlp,
+    read_shape,
+    rotary_dim,
+    separate_attention,
+)
+
+
+def _block(s: Shape, names: tuple[str, str], attention: Attention, mlp: Mlp, *, bias: bool = True) -> Block:
+    norms = (layer_norm(names[0], s.hidden, bias=bias), layer_norm(names[1], s.hidden, bias=bias))
+    return Block(count=s.layers, arrangement="pre", norms=norms, attention=attention, feed_forward=mlp)
+
+
+def _gpt2_like(c: Config, *, multi_query: bool, act: str) -> Model:
+    """Fused c_attn, learned positions, dropouts on by default (GPT2Config, GPTBigCodeConfig)."""
+    c.refuse_if(c.flag("add_cross_attention", default=False), "cross attention")
+    positions = c.size("n_positions", "max_position_embeddings")
+    heads = ("n_head", "num_attention_heads")
+    s = read_shape(
+        c,
+        hidden=("n_embd", "hidden_size"),
+        layers=("n_layer", "num_hidden_layers"),
+        heads=heads,
+        kv_heads=1 if multi_query else c.size(*heads),
+        head_dim="derived",
+    )
+    c = c.defaulting(activation_function=act)
+    mlp = plain_mlp(
+        s.hidden,
+        c.size("n_inner", default=4 * s.hidden),
+        activation(c, "activation_function", default="gelu_new"),
+        ("c_fc", "c_proj"),
+        bias=True,
+    )
+    attention = fused_attention(s, names=("c_attn", "c_proj"), bias=(True, True))
+    block = _block(s, ("ln_1", "ln_2"), attention, mlp)
+    return replace(
+        model(c, s, (block,), layer_norm("ln_f", s.hidden), tied=True),
+        positions="learned",
+        learned_positions=positions,
+        dropout=c.share("resid_pdrop", default=0.1),
+        attention_dropout=c.share("attn_pdrop", default=0.1),
+        embedding_dropout=c.share("embd_pdrop", default=0.1),
+    )
+
+
+def gpt2(c: Config) -> Model:
+    return _gpt2_like(c, multi_query=False, act="gelu_new")
+
+
+def gpt_bigcode(c: Config) -> Model:
+    """One causal mask for the model, a byte for each pair of positions."""
+    model = _gpt2_like(c, multi_query=c.flag("multi_query", default=True), act="gelu_pytorch_tanh")
+    return replace(model, buffer_bytes=model.learned_positions**2)
+
+
+def bloom(c: Config) -> Model:
+    heads = ("n_head", "num_attention_heads")
+    s = read_shape(
+        c,
+        hidden=("n_embed", "hidden_size"),
+        layers=("n_layer", "num_hidden_layers"),
+        heads=heads,
+        kv_heads=c.size(*heads),
+        head_dim="derived",
+    )
+    c.refuse_if(
+        c.flag("apply_residual_connection_post_layernorm", default=False), "bloom with residuals behind the norms"
+    )
+    mlp = plain_mlp(s.hidden, 4 * s.hidden, "gelu_tanh", ("dense_h_to_4h", "dense_4h_to_h"), bias=True)
+    attention = fused_attention(s, names=("query_key_value", "dense"), bias=(True, True), alibi=True)
+    block = _block(s, ("input_layernorm", "post_attention_layernorm"), attention, mlp)
+    return replace(
+        model(c, s, (block,), layer_norm("ln_f", s.hidden), tied=True),
+        positions="alibi",
+        embedding_norm=layer_norm("word_embeddings_layernorm", s.hidden),
+        sdpa=False,
+        flash=False,
+        dropout=c.share("hidden_dropout", default=0.0),
+    )
+
+
+def opt(c: Config) -> Model:
+    """OPT-350m is another model than its sisters: norms behind the parts, and embeddings of half the width."""
+    s = read_shape(c, kv_heads=c.size("num_attention_heads"), head_dim="derived")
+    c.refuse_if(c.share("layerdrop", default=0.0) > 0, "opt with layerdrop")
+    bias, affine = c.flag("enable_bias", default=True), c.flag("layer_norm_elementwise_affine", default=True)
+    before = c.flag("do_layer_norm_before", default=True)
+    norms = tuple(layer_norm(name, s.hidden, affine=affine) for name in ("self_attn_layer_norm", "final_layer_norm"))
+    act = activation(c, "activation_function", default="relu")
+    block = Block(
+        count=s.layers,
+        arrangement="pre" if before else "post",
+        norms=norms,
+        attention=separate_attention(s, rotary=0, qkv_bias=bias, output_bias=bias, output="out_proj"),
+        feed_forward=plain_mlp(s.hidden, c.size("ffn_dim"), act, ("fc1", "fc2"), bias=bias),
+    )
+    final: Norm | None = None
+    if before and not c.flag("_remove_final_layer_norm", default=False):
+        final = layer_norm("final_layer_norm", s.hidden, affine=affine)
+    described = replace(
+        model(c, s, (block,), final, tied=True),
+        positions="learned",
+        learned_positions=c.size("max_position_embeddings") + 2,  # OPTLearnedPositionalEmbedding.offset
+        dropout=c.share("dropout", default=0.1),
+    )
+    width = c.size("word_embed_proj_dim", default=s.hidden)
+    if width == s.hidden:
+        return described
+    outer = (
+        Linear(name="project_in", inputs=width, outputs=s.hidden),
+        Linear(name="project_out", inputs=s.hidden, outputs=width),
+    )
+    head = replace(described.head, inputs=width)
+    return replace(described, embedding_width=width, outer_linears=outer, head=head)
+
+
+def mpt(c: Config) -> Model:
+    """transformers' MPT: always ALiBi, no biases, an MLP of four times the width, whatever else its config says."""
+    heads = ("n_heads", "num_attention_heads")
+    s = read_shape(
+        c,
+        hidden=("d_model", "hidden_size"),
+        layers=("n_layers", "num_hidden_layers"),
+        heads=heads,
+        kv_heads=c.size(*heads),
+        head_dim="derived",
+    )
+    attn = c.section("attn_config")
+    dropout = attn.share("attn_pdrop", default=0.0) if attn else 0.0
+    mlp = plain_mlp(s.hidden, 4 * s.hidden, "gelu", ("up_proj", "down_proj"))
+    attention = fused_attention(s, names=("Wqkv", "out_proj"), alibi=True)
+    block = _block(s, ("norm_1", "norm_2"), attention, mlp, bias=False)
+    return replace(
+        model(c, s, (block,), layer_norm("norm_f", s.hidden, bias=False), tied=True),
+        positions="alibi",
+        sdpa=False,
+        flash=False,
+        dropout=dropout,
+        attention_dropout=dropout,
+    )
+
+
+def starcoder2(c: Config) -> Model:
+    s = read_shape(c, kv_required=True)
+    bias = c.flag("use_bias", default=True)
+    mlp = plain_mlp(
+        s.hidden, c.size("intermediate_size"), activation(c, default="gelu_tanh"), ("c_fc", "c_proj"), bias=bias
+    )
+    attention = separate_attention(s, qkv_bias=bias, output_bias=bias, window=c.window(None))
+    block = _block(s, ("input_layernorm", "post_attention_layernorm"), attention, mlp)
+    return replace(
+        model(c, s, (block,), layer_norm("norm", s.hidden), tied=True),
+        dropout=c.share("residual_dropout", default=0.0),
+        embedding_dropout=c.share("embedding_dropout", default=0.0),
+    )
+
+
+def nemotron(c: Config) -> Model:
+    """LayerNorm that scales by 1 + weight, half of the features rotated, squared ReLU."""
+    s = read_shape(c)
+    bias = c.flag("attention_bias", default=False)
+    mlp = plain_mlp(
+        s.hidden,
+        c.size("intermediate_size"),
+        activation(c, default="relu2"),
+        ("up_proj", "down_proj"),
+        bias=c.flag("mlp_bias", default=False),
+    )
+    rotary = rotary_dim(c, s.head_dim, default=0.5)
+    attention = separate_attention(s, rotary=rotary, qkv_bias=bias, output_bias=bias)
+    block = _block(s, ("input_layernorm", "post_attention_layernorm"), attention, mlp)
+    return model(c, s, (block,), layer_norm("norm", s.hidden), tied=False)
+
+
+READERS = {
+    "bloom": bloom,
+    "gpt2": gpt2,
+    "gpt_bigcode": gpt_bigcode,
+    "mpt": mpt,
+    "nemotron": nemotron,
+    "opt": opt,
+    "starcoder2": starcoder2,
+}

@@ -1,0 +1,86 @@
+"""OLMo and EXAONE 4: norms without weights, or behind attention and MLP instead of before them."""
+
+from __future__ import annotations
+
+from ..model import Block, Model, Norm
+from .config import Config
+from .llama import read_mlp
+from .parts import (
+    Shape,
+    blocks_of,
+    head_norms,
+    layer_norm,
+    model,
+    projection_norms,
+    read_shape,
+    rms,
+    separate_attention,
+    sliding_layers,
+)
+
+
+def olmo(c: Config) -> Model:
+    """LayerNorm without weights."""
+    s = read_shape(c)
+    bias = c.flag("attention_bias", default=False)
+    block = Block(
+        count=s.layers,
+        arrangement="pre",
+        norms=tuple(layer_norm(n, s.hidden, affine=False) for n in ("input_layernorm", "post_attention_layernorm")),
+        attention=separate_attention(s, qkv_bias=bias, output_bias=bias),
+        feed_forward=read_mlp(c, s),
+    )
+    return model(c, s, (block,), layer_norm("norm", s.hidden, affine=False), tied=False)
+
+
+def _post_norm(
+    c: Config, s: Shape, layers: list[tuple[int | None, bool]], qk_norms: tuple[Norm, ...], *, bias: bool = False
+) -> Model:
+    """Norms behind each part; `layers` = the window of each layer and whether it has rotary positions."""
+    mlp = read_mlp(c, s)
+
+    def layer(kind: tuple[int | None, bool]) -> Block:
+        window, rotates = kind
+        return Block(
+            count=1,
+            arrangement="post",
+            norms=(rms("post_attention_layernorm", s.hidden), rms("post_feedforward_layernorm", s.hidden)),
+            attention=separate_attention(
+                s,
+                rotary=None if rotates else 0,
+                qkv_bias=bias,
+                output_bias=bias,
+                qk_norms=qk_norms,
+                window=window,
+            ),
+            feed_forward=mlp,
+        )
+
+    return model(c, s, blocks_of(layers, layer), rms("norm", s.hidden), tied=False)
+
+
+def olmo2(c: Config) -> Model:
+    s = read_shape(c)
+    bias = c.flag("attention_bias", default=False)
+    return _post_norm(c, s, [(None, True)] * s.layers, projection_norms(s), bias=bias)
+
+
+def olmo3(c: Config) -> Model:
+    s = read_shape(c)
+    window = c.window(4096)
+    layers = [(window if slides else None, True) for slides in sliding_layers(c, s.layers, every=4)]
+    return _post_norm(c, s, layers, projection_norms(s), bias=c.flag("attention_bias", default=False))
+
+
+def exaone4(c: Config) -> Model:
+    """Where there is a window, the layers without it have no rotary positions either."""
+    s = read_shape(c, kv_required=True)
+    window = c.window(4096)
+    if window is None:
+        return _post_norm(c, s, [(None, True)] * s.layers, head_norms(s))
+    every = 4 if c.has("layer_types") else c.size("sliding_window_pattern", default=4)
+    layers = [(window if slides else None, slides) for slides in sliding_layers(c, s.layers, every=every)]
+    return _post_norm(c, s, layers, head_norms(s))
+
+
+READERS = {"exaone4": exaone4, "olmo": olmo, "olmo2": olmo2, "olmo3": olmo3}

@@ -1,0 +1,69 @@
+"""By which software it is trained: a stack is a set of defaults for a recipe's knobs and of habits no knob names.
+
+Stacks are data (`vramplan_profiles/stacks.toml`), each value with its source there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A training loop with its libraries. The habits move gigabytes; docs/formulas.md says how."""
+
+    name: str
+    title: str
+    versions: str
+    source: str
+    defaults: Mapping[str, Any]
+    """Knob -> value for every method."""
+    method_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Method -> knob -> value, over `defaults`."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Knob or habit (`qlora.adapter_dtype` for one method's) -> where the value comes from."""
+
+    fp32_outputs: bool = False
+    """The wrapped forward returns its outputs in fp32 (accelerate.utils.convert_outputs_to_fp32)."""
+    holds_outputs: bool = False
+    """The loop keeps the model's outputs (the logits) in a variable through backward."""
+    shifts_logits: bool = False
+    """The loss copies the logits without the last position (transformers before 4.46 or so) instead of shifting labels."""
+    upcasts_in_model: bool = False
+    """`logits = logits.float()` in the model's forward gives up the 16-bit logits (transformers before 4.46)."""
+    reentrant_checkpoints: bool = False
+    """torch.utils.checkpoint with use_reentrant=True holds the recomputed output through a layer's backward
+    (the Trainer's default before transformers 5)."""
+    use_cache: bool = False
+    """Keys and values of every layer stay alive through the step."""
+    clips_gradients: bool = True
+    keeps_half_embeddings: bool = False
+    """After k-bit preparation embedding and head go back to 16 bit, norms stay fp32 (TRL up to 0.12)."""
+    fused_norm: bool = False
+    fused_rope: bool = False
+    fused_mlp: bool = False
+    """The gated product of the MLP keeps gate and up only (Liger, Unsloth)."""
+    fused_lora: Literal["none", "quantized", "all"] = "none"
+    """LoRA as one autograd function a matrix, which saves its input once and no casts, on quantised matrices or all."""
+    clones_4bit_output: bool = True
+    """PEFT clones the output of a 4-bit matrix before it adds the adapter (peft/tuners/lora/bnb.py)."""
+    expands_kv: bool = False
+    """K and V are copied to all heads before the kernel (repeat_kv; transformers before 4.48, or with a mask)."""
+    fused_4bit_tokens: int = 0
+    """Most tokens of a step for which bitsandbytes multiplies without dequantising (0.50: 1,536); 0 = never."""
+    full_fp32_master: bool = False
+    """Trainable weights are held in fp32 whatever the load dtype (FSDP mixed precision, Trainer with fp16)."""
+    logits_chunk: int = 0
+    """Tokens of a chunk of the chunked loss; 0 = the tile of TRL (4,096 tokens x 16,384 entries)."""
+    attention_mask: Literal["none", "full"] = "none"
+    experts_quantized: bool = False
+    """The stack quantises the experts of a mixture, which transformers 5 leaves in 16 bit."""
+    unsupported: str = ""
+    """Why the estimate does not describe this stack; empty = it does."""
+    notes: tuple[str, ...] = ()
+
+    def default(self, method: str, knob: str) -> Any:
+        """The stack's value for a knob, or None where it has no opinion."""
+        return self.method_defaults.get(method, {}).get(knob, self.defaults.get(knob))

@@ -1,0 +1,151 @@
+"""The end of the forward pass: last norm, output matrix, loss; and the embedding at its beginning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..model import Linear
+from ..recipe import BYTES_PER_ELEMENT
+from ..units import allocated, ceil_div
+from .operators import add, cast, dense, lora, norm, scale
+from .setting import Setting
+from .tape import Tape, Tensor
+
+TRL_TOKEN_CHUNK = 4096
+"""Tokens of a tile of TRL's fused head (trl/kernels/chunked_logprob.py, TOKEN_CHUNK_SIZE)."""
+
+
+class Head:
+    """Tape of the tail, its input, and the bytes that the loop's variables hold through backward."""
+
+    __slots__ = ("held_bytes", "tape", "x")
+
+    def __init__(self, tape: Tape, x: Tensor, held_bytes: Any) -> None:
+        self.tape, self.x, self.held_bytes = tape, x, held_bytes
+
+
+def head(c: Setting, dtype: str) -> Head:
+    """The tail of the step on a residual stream of `dtype`."""
+    t = Tape()
+    x = t.source(c.tokens * c.model.hidden_size, dtype, needs_grad=True, name="last hidden state")
+    h = norm(t, c, x, c.model.final_norm) if c.model.final_norm else x
+    held: Any = 0
+    loss = c.recipe.loss
+    if loss == "chunked":
+        out = _chunked(t, c, h)
+    elif loss == "fused-linear":
+        out = _fused_linear(t, c, h)
+    else:
+        logits = _logits(t, c, h)
+        out = _fused_cross_entropy(t, c, logits) if loss == "fused-ce" else _cross_entropy(t, c, logits)
+        t.hold(h)  # `hidden_states` of the model's forward
+        held = logits.bytes if c.stack.holds_outputs else 0
+    t.outputs = (out,)
+    return Head(t, x, held)
+
+
+def _matrix(c: Setting) -> Linear:
+    return c.model.head
+
+
+def _logits(t: Tape, c: Setting, h: Tensor) -> Tensor:
+    """The output matrix on every token, with the model's own scaling or soft-capping."""
+    logits = dense(t, c, h, _matrix(c), c.head_dtype, trained=c.trains_base)
+    if c.head_targeted:
+        logits = lora(t, c, h, logits, _matrix(c))
+    if c.model.logit_scale:
+        logits = scale(t, logits, "scale logits")
+    if c.model.logit_softcap:
+        logits = scale(t, logits, "divide logits")
+        logits = scale(t, t.op("tanh", logits, saves_output=True), "multiply logits")
+    return logits
+
+
+def _cross_entropy(t: Tape, c: Setting, logits: Tensor) -> Tensor:
+    """`ForCausalLMLoss`: fp32 logits, log-softmax (saves its output), negative log-likelihood.
+
+    Backwards two fp32 gradients stand beside the log-probabilities: 12 bytes per token and vocabulary entry.
+    """
+    wide, shifted = _upcast(t, c, logits)
+    log_probabilities = t.op("log_softmax", shifted, saves_output=True)
+    loss = t.op("nll", log_probabilities, elements=1, saves=(log_probabilities,))
+    t.hold(wide, shifted)
+    if c.stack.fp32_outputs and c.autocast and logits.dtype != "fp32":
+        t.op("outputs to fp32", t.source(logits.elements, logits.dtype, needs_grad=False), dtype="fp32")
+    if not c.stack.upcasts_in_model:
+        t.hold(logits)
+    return loss
+
+
+def _upcast(t: Tape, c: Setting, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """fp32 logits, and what goes to the loss: older versions copy all positions but the last and hold both."""
+    wide = cast(t, logits, "fp32")
+    return wide, t.op("shift logits", wide) if c.stack.shifts_logits else wide
+
+
+def _fused_cross_entropy(t: Tape, c: Setting, logits: Tensor) -> Tensor:
+    """One kernel on whole logits, which writes the gradient over them (Unsloth, foak, Liger's cross entropy).
+
+    Saves the logits and one fp32 a row. Where it stands in for torch's cross entropy inside the older loss function,
+    it gets that function's fp32 copy.
+    """
+    wide, h = _upcast(t, c, logits) if c.stack.shifts_logits else (logits, logits)
+    row = t.keep("log-sum-exp", c.tokens, "fp32")
+    loss = t.op("fused cross entropy", h, elements=1, saves=(h, row), grad_workspace=-h.bytes)
+    t.hold(wide if c.stack.upcasts_in_model else logits)
+    return loss
+
+
+def _chunked(t: Tape, c: Setting, h: Tensor) -> Tensor:
+    """TRL's fused head: tiles of logits, running statistics; backwards an fp32 gradient of the hidden states.
+
+    trl/kernels/chunked_logprob.py: a tile of 4,096 tokens by `chunk` entries in the compute dtype; grad_hidden (and
+    grad_weight, where trained) accumulate in fp32 and are cast at the end.
+    """
+    matrix = _matrix(c)
+    picked = t.op("pick positions", h, elements=h.elements)
+    compute = c.autocast or h.dtype
+    size = BYTES_PER_ELEMENT[compute]
+    tile = TRL_TOKEN_CHUNK * min(matrix.outputs, c.stack.logits_chunk or matrix.outputs) * size
+    weight_tile = min(matrix.outputs, c.stack.logits_chunk or matrix.outputs) * matrix.inputs * size
+    weight_tile = weight_tile if c.head_dtype != compute else 0
+    grads = matrix.weights * 4 if c.trains_base else 0
+    rows = t.keep("statistics", c.tokens * 4, "fp32")
+    return t.op(
+        "chunked loss", picked, elements=1, saves=(picked, rows), workspace=allocated(tile + weight_tile),
+        grad_workspace=allocated(tile + weight_tile) + allocated(picked.elements * 4) + allocated(grads),
+        weight_grads=allocated(matrix.weights * BYTES_PER_ELEMENT[c.head_dtype]) if c.trains_base else None,
+    )  # fmt: skip
+
+
+def _fused_linear(t: Tape, c: Setting, h: Tensor) -> Tensor:
+    """Liger's fused linear cross entropy: gradients of the hidden states are made in the forward pass.
+
+    liger_kernel/ops/fused_linear_cross_entropy.py: chunks of next_power_of_2(tokens / ceil(V / H)) tokens; saves
+    grad_input (and grad_weight), never the logits.
+    """
+    matrix = _matrix(c)
+    compute = c.autocast or h.dtype
+    h = cast(t, h, compute)
+    pieces = ceil_div(matrix.outputs, matrix.inputs)
+    rows = ceil_div(c.tokens, pieces)
+    if type(rows) is int:
+        rows = 1 << (rows - 1).bit_length()
+    chunk = allocated(rows * matrix.outputs * BYTES_PER_ELEMENT[compute])
+    grad_input = t.keep("grad of hidden states", h.elements, compute)
+    saves: tuple[Tensor, ...] = (grad_input,)
+    if c.trains_base:
+        saves = (*saves, t.keep("grad of head", matrix.weights, c.head_dtype))
+    cast_weight = allocated(matrix.weights * BYTES_PER_ELEMENT[compute]) if c.head_dtype != compute else 0
+    return t.op(
+        "fused linear cross entropy", h, elements=1, saves=saves, workspace=2 * chunk + cast_weight,
+        weight_grads=allocated(matrix.weights * BYTES_PER_ELEMENT[c.head_dtype]) if c.trains_base else None,
+    )  # fmt: skip
+
+
+def embedding_gradient_bytes(c: Setting) -> Any:
+    """The dense gradient of the embedding table, made at the very end of backward (full fine-tuning only)."""
+    return allocated(c.model.embedding_parameters * BYTES_PER_ELEMENT[c.embedding_dtype]) if c.trains_base else 0
+
+
+__all__ = ["Head", "add", "embedding_gradient_bytes", "head"]

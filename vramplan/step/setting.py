@@ -1,0 +1,120 @@
+"""The setting of a step: what operators need to know beside their tensors, decided once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidValueError, UnknownNameError
+from ..recipe import BYTES_PER_ELEMENT, AttentionKernel, ResolvedRecipe
+
+if TYPE_CHECKING:
+    from ..gpu import Gpu
+    from ..model import Linear, Model
+    from ..stack import Stack
+
+_ROLES = {
+    "q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "o_proj": "output",
+    "gate_proj": "mlp_in", "up_proj": "mlp_in", "down_proj": "mlp_out",
+}  # fmt: skip
+"""Llama's names for the roles of matrices, accepted where a model fuses or renames them."""
+
+
+class Setting:
+    """Model, recipe, stack and card, with the dtypes and targets that follow from them. Counts may be arrays."""
+
+    __slots__ = (
+        "adapter_dtype", "attention", "autocast", "base_dtype", "batch", "compute_dtype", "dropout", "embedding_dtype",
+        "gpu", "head_dtype", "head_targeted", "model", "norm_dtype", "quant", "rank", "recipe", "seq_len", "stack", "targets",
+        "tokens", "trains_base",
+    )  # fmt: skip
+
+    def __init__(self, model: Model, recipe: ResolvedRecipe, stack: Stack, gpu: Gpu | None) -> None:
+        self.model, self.recipe, self.stack, self.gpu = model, recipe, stack, gpu
+        self.batch: Any = recipe.batch
+        self.seq_len: Any = recipe.seq_len
+        self.tokens: Any = recipe.batch * recipe.seq_len
+        self.rank: Any = recipe.rank
+        self.autocast = recipe.autocast if recipe.autocast != "none" else ""
+        self.trains_base = recipe.method == "full"
+        self.quant = recipe.quant
+        self.base_dtype = "fp32" if stack.full_fp32_master and self.trains_base else recipe.dtype
+        others = "fp32" if recipe.kbit_prep else self.base_dtype
+        self.norm_dtype = others
+        self.embedding_dtype = self.head_dtype = self.base_dtype if stack.keeps_half_embeddings else others
+        self.compute_dtype = self.autocast or self.base_dtype
+        self.adapter_dtype = recipe.adapter_dtype
+        self.dropout = recipe.lora_dropout if recipe.has_adapters else 0.0
+        self.targets = target_names(model, recipe.targets) if recipe.has_adapters else frozenset[str]()
+        self.head_targeted = recipe.has_adapters and model.head.name in self.targets
+        self.attention = attention_kernel(model, recipe, gpu, fp32=self._attends_in_fp32())
+
+    def _attends_in_fp32(self) -> bool:
+        """Without autocast, q, k and v have the dtype of the residual stream."""
+        return not self.autocast and self.embedding_dtype == "fp32"
+
+    def is_target(self, matrix: Linear) -> bool:
+        return matrix.name in self.targets
+
+    def matrix_bytes(self, matrix: Linear) -> int:
+        """Bytes of a matrix in the dtype in which it is multiplied."""
+        return matrix.weights * BYTES_PER_ELEMENT[self.compute_dtype]
+
+
+def target_names(model: Model, targets: str) -> frozenset[str]:
+    """Leaf module names that a target expression matches; every part must match something.
+
+    Raises UnknownNameError with the model's own names.
+    """
+    if targets == "all-linear":
+        return frozenset(matrix.name for matrix, _ in model.linears())
+    names: set[str] = set()
+    known = {matrix.name for matrix, _ in model.linears()} | {model.head.name}
+    for part in targets.split(","):
+        part = part.strip()
+        if not part:
+            raise InvalidValueError("targets", targets, "`all-linear`, `attention`, or module names joined by commas")
+        if part == "all-linear":
+            names |= {matrix.name for matrix, _ in model.linears()}
+        elif part == "attention":
+            names |= {matrix.name for block in model.blocks for matrix in block.attention.linears}
+        elif part in known:
+            names.add(part)
+        else:
+            names |= _by_role(model, part, known)
+    return frozenset(names)
+
+
+def _by_role(model: Model, name: str, known: set[str]) -> set[str]:
+    role = _ROLES.get(name)
+    found: set[str] = set()
+    for block in model.blocks:
+        feed_forward = getattr(block.feed_forward, "shared", block.feed_forward)
+        if role == "qkv":
+            found |= {m.name for m in block.attention.inputs}
+        elif role == "output":
+            found.add(block.attention.output.name)
+        elif role == "mlp_in" and feed_forward is not None:
+            found |= {m.name for m in feed_forward.inputs}
+        elif role == "mlp_out" and feed_forward is not None:
+            found.add(feed_forward.output.name)
+    if not found:
+        raise UnknownNameError("target", name, known, hint="this model has " + ", ".join(sorted(known)))
+    return found
+
+
+def attention_kernel(model: Model, recipe: ResolvedRecipe, gpu: Gpu | None, *, fp32: bool) -> AttentionKernel:
+    """The kernel that really runs: what torch's dispatcher picks for `sdpa`, and `eager` where a model insists.
+
+    sdpa takes flash for 16-bit inputs on sm80 and later, else the memory-efficient kernel; with grouped K and V left
+    to it (enable_gqa) the latter is not offered and math runs (aten/native/transformers/cuda/sdp_utils.cpp).
+    Soft-capped attention exists in eager and flash2 only (transformers, integrations/sdpa_attention.py).
+    """
+    asked = recipe.attention
+    if any(block.attention.softcap or block.attention.sinks for block in model.blocks) and asked != "flash2":
+        return "eager"
+    if asked != "sdpa":
+        return asked
+    if not fp32 and (gpu is None or gpu.has_flash):
+        return "flash2"
+    grouped = any(block.attention.kv_heads != block.attention.heads for block in model.blocks)
+    return "sdpa-math" if grouped else "sdpa-mem-efficient"

@@ -1,0 +1,137 @@
+"""A tape of operators: the description of a piece of a training step.
+
+    blocks, head     write     Tape: a list of Op over Tensors (elements, dtype, needs_grad)     -- what happens
+    memory.fold      reads     bytes alive after each Op, forwards and backwards                 -- what it costs
+
+A block is written as the library's own code is (`residual = x; h = norm(x); ...`), one Op for each kernel that
+allocates. Nothing is computed: a Tensor is a number of elements, a dtype and a storage. Sizes may be ints or numpy
+arrays, so one tape answers one recipe or a million of them.
+
+An Op says what autograd keeps (`saves`), what a kernel takes and returns while it runs (`workspace` forwards,
+`grad_workspace` backwards) and which parameter gradients its backward leaves behind (`weight_grads`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..recipe import BYTES_PER_ELEMENT
+from ..units import allocated
+
+
+class Storage:
+    """Device memory behind one or more tensors. `last_use` is the index of the last Op that reads it forwards."""
+
+    __slots__ = ("bytes", "last_use", "made_by", "name")
+
+    def __init__(self, size_bytes: Any, name: str, made_by: int) -> None:
+        self.bytes = size_bytes
+        self.name = name
+        self.made_by = made_by
+        self.last_use = made_by
+
+
+class Tensor:
+    """`elements` numbers of `dtype` in a storage. Views share the storage."""
+
+    __slots__ = ("bytes", "dtype", "elements", "needs_grad", "storage")
+
+    def __init__(self, elements: Any, dtype: str, needs_grad: bool, storage: Storage) -> None:
+        self.elements = elements
+        self.dtype = dtype
+        self.bytes = allocated(elements * BYTES_PER_ELEMENT[dtype])
+        self.needs_grad = needs_grad
+        self.storage = storage
+
+
+class Op:
+    """One operator with what it saves, takes and leaves. All sizes in bytes."""
+
+    __slots__ = (
+        "flops", "grad_workspace", "inputs", "name", "outputs", "passes_grad", "saves", "weight_grads", "workspace",
+    )  # fmt: skip
+
+    def __init__(self, name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> None:
+        self.name = name
+        self.inputs = inputs
+        self.outputs = outputs
+        self.saves: tuple[Storage, ...] = ()
+        self.workspace: Any = 0
+        self.grad_workspace: Any = 0
+        self.weight_grads: Any = None
+        self.flops: Any = 0
+        self.passes_grad = False
+        """The gradient of the output is handed on as it is (add, split): nothing new is allocated for the inputs."""
+
+
+class Tape:
+    """Records Ops. `scope` names the module that is being written, for explanations."""
+
+    __slots__ = ("ops", "outputs", "scope")
+
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
+        self.outputs: tuple[Tensor, ...] = ()
+        self.scope = ""
+
+    def source(self, elements: Any, dtype: str, *, needs_grad: bool, name: str = "input") -> Tensor:
+        """A tensor that exists before the tape starts."""
+        return Tensor(elements, dtype, needs_grad, Storage(allocated(elements * BYTES_PER_ELEMENT[dtype]), name, -1))
+
+    def op(
+        self,
+        name: str,
+        *inputs: Tensor,
+        elements: Any = None,
+        dtype: str = "",
+        saves: tuple[Tensor, ...] = (),
+        saves_output: bool = False,
+        workspace: Any = 0,
+        grad_workspace: Any = 0,
+        weight_grads: Any = None,
+        flops: Any = 0,
+        passes_grad: bool = False,
+    ) -> Tensor:
+        """Record a kernel that makes one new tensor; shape and dtype default to those of the first input.
+
+        `saves` counts only where a gradient flows, as autograd does. `weight_grads` None = no trained weight.
+        """
+        first = inputs[0]
+        ops = self.ops
+        index = len(ops)
+        dtype = dtype or first.dtype
+        count = first.elements if elements is None else elements
+        needs_grad = weight_grads is not None
+        for tensor in inputs:
+            tensor.storage.last_use = index
+            needs_grad = needs_grad or tensor.needs_grad
+        storage = Storage(0, f"{self.scope}{name}", index)
+        out = Tensor(count, dtype, needs_grad, storage)
+        storage.bytes = out.bytes
+        op = Op(name, inputs, (out,))
+        if needs_grad:
+            op.saves = tuple(t.storage for t in saves) + ((storage,) if saves_output else ())
+            op.grad_workspace = grad_workspace
+            op.weight_grads = weight_grads
+            op.passes_grad = passes_grad
+        op.workspace = workspace
+        op.flops = flops
+        ops.append(op)
+        return out
+
+    def split(self, x: Tensor, *parts: Any) -> tuple[Tensor, ...]:
+        """Views of `x` with `parts` elements each. Backwards their gradients are put together in a new tensor."""
+        views = tuple(Tensor(elements, x.dtype, x.needs_grad, x.storage) for elements in parts)
+        x.storage.last_use = len(self.ops)
+        self.ops.append(Op("split", (x,), views))
+        return views
+
+    def hold(self, *tensors: Tensor) -> None:
+        """A Python variable keeps these alive up to here."""
+        for tensor in tensors:
+            tensor.storage.last_use = len(self.ops) - 1
+
+    def keep(self, name: str, elements: Any, dtype: str) -> Tensor:
+        """A tensor without gradient that an operator makes and saves besides its output (log-sum-exp, mask)."""
+        size = allocated(elements * BYTES_PER_ELEMENT[dtype])
+        return Tensor(elements, dtype, False, Storage(size, f"{self.scope}{name}", len(self.ops)))

@@ -1,0 +1,163 @@
+"""What stays on the device through a step: parameters by storage type, adapters, optimizer states.
+
+Sizes are exact: bytes of the tensors, and what the allocator takes for them (`allocated_bytes`, multiples of 512).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..model import Experts, Linear
+from ..recipe import BYTES_PER_ELEMENT
+from ..units import allocated, ceil_div
+from .setting import Setting
+
+NF4_BLOCK = 64
+"""Weights that share a scale (bitsandbytes functional.quantize_4bit, blocksize)."""
+NESTED_BLOCK = 256
+"""Scales that share a second scale under double quantisation (functional.quantize_4bit, compress_statistics)."""
+
+
+class Part:
+    """Some equal tensors: their number, elements each, bytes of one and of all."""
+
+    __slots__ = ("count", "dtype", "elements", "name", "one_bytes")
+
+    def __init__(self, name: str, elements: Any, dtype: str, count: int = 1, *, one_bytes: Any = None) -> None:
+        self.name = name
+        self.elements = elements
+        self.dtype = dtype
+        self.count = count
+        self.one_bytes = elements * BYTES_PER_ELEMENT[dtype] if one_bytes is None else one_bytes
+
+    @property
+    def bytes(self) -> Any:
+        return self.count * self.one_bytes
+
+    @property
+    def allocated_bytes(self) -> Any:
+        return self.count * allocated(self.one_bytes)
+
+
+def total(parts: list[Part]) -> Any:
+    """Allocated bytes of a list of parts."""
+    result: Any = 0
+    for part in parts:
+        result = result + part.allocated_bytes
+    return result
+
+
+def quantized(c: Setting) -> list[Part]:
+    """The quantised matrices and their constants.
+
+    4 bit: n/2 packed; one scale per 64 weights: fp32, or under double quantisation 1 byte each, an fp32 per 256 of
+    them, an offset and a code table of 256 fp32; a code table of 16 fp32 (bitsandbytes functional.quantize_4bit,
+    QuantState). 8 bit: n and one fp32 scale a row (nn.Int8Params).
+    """
+    if c.quant == "none":
+        return []
+    parts: list[Part] = []
+    for matrix, count in c.model.linears():
+        n = matrix.weights
+        if c.quant == "int8":
+            parts.append(Part(f"{matrix.name} int8", n, "int8", count))
+            parts.append(Part(f"{matrix.name} scales", matrix.outputs, "fp32", count))
+            continue
+        blocks = ceil_div(n, NF4_BLOCK)
+        parts.append(Part(f"{matrix.name} packed", n, "int8", count, one_bytes=ceil_div(n, 2)))
+        parts.append(Part(f"{matrix.name} code", 16, "fp32", count))
+        if c.quant.endswith("-dq"):
+            parts.append(Part(f"{matrix.name} scales", blocks, "int8", count))
+            parts.append(Part(f"{matrix.name} nested scales", ceil_div(blocks, NESTED_BLOCK), "fp32", count))
+            parts.append(Part(f"{matrix.name} nested code", 256, "fp32", count))
+            parts.append(Part(f"{matrix.name} offset", 1, "fp32", count))
+        else:
+            parts.append(Part(f"{matrix.name} scales", blocks, "fp32", count))
+    return parts
+
+
+def unquantized(c: Setting) -> list[Part]:
+    """Every base parameter that is not quantised, each tensor on its own."""
+    model = c.model
+    parts = [Part("embedding", model.embedding_parameters, c.embedding_dtype)]
+    if not model.tied_embeddings:
+        parts.append(Part("head", model.head.weights, c.head_dtype))
+    if model.head.bias:
+        parts.append(Part("head bias", model.head.outputs, c.head_dtype))
+    if model.learned_positions:
+        parts.append(Part("positions", model.learned_positions * model.hidden_size, c.embedding_dtype))
+    for norm in (model.embedding_norm, model.final_norm):
+        if norm is not None and norm.affine:
+            parts += _norm_parts(c, norm.width, 1, bias=norm.bias)
+    for matrix in model.outer_linears:
+        parts += _matrix_parts(c, matrix, 1)
+    for block in model.blocks:
+        for matrix in block.linears:
+            parts += _matrix_parts(c, matrix, block.count)
+        for norm in block.all_norms:
+            if norm.affine:
+                parts += _norm_parts(c, norm.width, block.count, bias=norm.bias)
+        if block.attention.sinks:
+            parts.append(Part("sinks", block.attention.sinks, c.norm_dtype, block.count))
+        if block.extra_parameters:
+            parts.append(Part("multipliers", block.extra_parameters, c.norm_dtype, block.count))
+        if isinstance(block.feed_forward, Experts):
+            parts += _expert_parts(c, block.feed_forward, block.count)
+    return parts
+
+
+def _norm_parts(c: Setting, width: int, count: int, *, bias: bool) -> list[Part]:
+    return [Part("norms", width, c.norm_dtype, count * (2 if bias else 1))]
+
+
+def _matrix_parts(c: Setting, matrix: Linear, count: int) -> list[Part]:
+    parts = [] if c.quant != "none" else [Part(matrix.name, matrix.weights, c.base_dtype, count)]
+    if matrix.bias:
+        # Linear4bit casts its bias to the compute dtype at the first forward (bitsandbytes nn/modules.py)
+        parts.append(Part("biases", matrix.outputs, c.base_dtype if c.quant == "none" else c.compute_dtype, count))
+    return parts
+
+
+def _expert_parts(c: Setting, e: Experts, count: int) -> list[Part]:
+    """Routers and experts; fused 3-D expert parameters are not quantised (and k-bit preparation upcasts them)."""
+    parts = [Part("router", e.router.weights, c.norm_dtype, count)]
+    if e.router.bias:
+        parts.append(Part("router bias", e.router.outputs, c.norm_dtype, count))
+    first = e.count * e.hidden_size * e.width * (2 if e.gated else 1)
+    parts.append(Part("experts in", first, c.norm_dtype, count))
+    parts.append(Part("experts out", e.count * e.hidden_size * e.width, c.norm_dtype, count))
+    if e.bias:
+        parts.append(Part("experts in bias", e.count * e.width * (2 if e.gated else 1), c.norm_dtype, count))
+        parts.append(Part("experts out bias", e.count * e.hidden_size, c.norm_dtype, count))
+    return parts
+
+
+def adapters(c: Setting) -> list[Part]:
+    """LoRA: A is rank x inputs, B is outputs x rank, for every target (peft/tuners/lora/layer.py, update_layer)."""
+    if not c.recipe.has_adapters:
+        return []
+    parts: list[Part] = []
+    for matrix, count in targeted(c):
+        parts.append(Part(f"{matrix.name} A", c.rank * matrix.inputs, c.adapter_dtype, count))
+        parts.append(Part(f"{matrix.name} B", c.rank * matrix.outputs, c.adapter_dtype, count))
+    return parts
+
+
+def targeted(c: Setting) -> Iterator[tuple[Linear, int]]:
+    """Matrices that carry adapters, with the number of their copies."""
+    for matrix, count in c.model.linears():
+        if matrix.name in c.targets:
+            yield matrix, count
+    if c.head_targeted:
+        yield c.model.head, 1
+
+
+def trainable(c: Setting) -> list[Part]:
+    """Tensors that the optimizer holds."""
+    return unquantized(c) if c.trains_base else adapters(c)
+
+
+def buffers(c: Setting) -> int:
+    """Non-parameter tensors of the model on the device."""
+    return allocated(c.model.buffer_bytes_per_layer) * c.model.layers

@@ -7,7 +7,6 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-
 Kind: TypeAlias = Literal["on_demand", "spot"]
 
 

@@ -31,8 +31,13 @@ class Stack:
     """The loop keeps the model's outputs (the logits) in a variable through backward."""
     shifts_logits: bool = False
     """The loss copies the logits without the last position (transformers before 4.46 or so) instead of shifting labels."""
+    kbit_prep_checkpoints: bool = False
+    """prepare_model_for_kbit_training turned checkpointing on (own loops; a Trainer sets it again, its own way)."""
     upcasts_in_model: bool = False
     """`logits = logits.float()` in the model's forward gives up the 16-bit logits (transformers before 4.46)."""
+    own_loss_models: tuple[str, ...] = ()
+    """Model types whose forward computes the loss on logits in the dtype they have, and whose outputs were seen to
+    live through backward (eight A100 runs of fms-acceleration; the reason is not known)."""
     reentrant_checkpoints: bool = False
     """torch.utils.checkpoint with use_reentrant=True holds the recomputed output through a layer's backward
     (the Trainer's default before transformers 5)."""

@@ -157,15 +157,20 @@ def add_adapters(model: Any, recipe: ResolvedRecipe) -> Any:
     return wrapped
 
 
-def build_model(config: Any, recipe: ResolvedRecipe, device: torch.device) -> Any:
-    """The model as the loop trains it."""
+def build_model(config: Any, recipe: ResolvedRecipe, device: torch.device, *, reentrant: bool = False) -> Any:
+    """The model as the loop trains it; `reentrant` picks the older way of checkpointing."""
     model: Any = build_base(config, recipe, device)
     if recipe.kbit_prep:
         from peft import prepare_model_for_kbit_training
 
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=recipe.checkpointing)
+        # PEFT alone would checkpoint the reentrant way; transformers.Trainer and careful loops ask for the other.
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=recipe.checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": reentrant},
+        )
     elif recipe.checkpointing:
-        model.gradient_checkpointing_enable()
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
         if recipe.has_adapters:
             model.enable_input_require_grads()
     if recipe.has_adapters:

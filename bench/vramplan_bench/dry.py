@@ -103,7 +103,7 @@ def dry_run(
     device = torch.device("cpu")
     with fake, tracker, fake_params4bit(), cuda_semantics(recipe.attention, card.compute_capability), _module_names(tracker) as name_all:
         settings = build_config(config, layers)
-        model = build_model(settings, recipe, device)
+        model = build_model(settings, recipe, device, reentrant=chosen.reentrant)
         name_all(model)
         _follow_loss(model, tracker)
         optimizer = build_optimizer(recipe.optimizer, model.parameters())

@@ -33,6 +33,8 @@ class Loop:
     clip_grad_norm: float | None = 1.0
     use_cache: bool | None = False
     attention_mask: bool = True
+    reentrant: bool = False
+    """torch.utils.checkpoint's older way, which holds a layer's output and its gradient while it is recomputed."""
 
 
 RAW_T4 = Loop(convert_outputs_to_fp32=False, outputs_held=True, clip_grad_norm=None, use_cache=None, attention_mask=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from vramplan.estimate.result import Answer, Estimate, Group
@@ -15,8 +15,6 @@ from .sheet import Block, Cell, Column, Flow, Heading, Items, Lines, Sheet, Tabl
 MAIN_GROUPS: tuple[Group, ...] = ("weights", "adapters", "gradients", "optimizer", "activations", "logits")
 _SHOWN_LEVERS = 3
 _NONE = Cell("-", "dim")
-
-Row = Callable[[Estimate], Cell]
 
 
 def document(answers: tuple[Answer, ...], /) -> dict[str, Any]:
@@ -33,7 +31,7 @@ def _comparison(answer: Answer) -> Iterator[Block]:
     yield from title(answer)
     yield Flow(knobs(answer.estimates))
     columns = (Column(""), *(Column(e.recipe.method, "right") for e in answer.estimates))
-    yield Table(columns=columns, rows=tuple(_rows(answer)))
+    yield Table(columns=columns, rows=tuple(_rows(answer.estimates)))
     if answer.gpu is not None and not answer.any_fits:
         yield from _ways_out(answer)
     if notes := _notes(answer.estimates):
@@ -41,34 +39,40 @@ def _comparison(answer: Answer) -> Iterator[Block]:
     yield Lines((Cell(_provenance(answer), "dim"),))
 
 
-def _rows(answer: Answer) -> Iterator[tuple[Cell, ...]]:
-    def row(label: str, value: Row) -> tuple[Cell, ...]:
-        return (Cell(label), *(value(e) for e in answer.estimates))
-
-    if answer.gpu is not None:
-        yield row("verdict", verdict)
-    yield row("needs, GiB", lambda e: Cell(gib(e.memory.device_bytes), "strong"))
-    yield row("  likely between", lambda e: Cell("{} – {}".format(*map(gib, e.memory.device_interval_bytes)), "dim"))
-    if answer.gpu is not None:
-        yield row("to spare, GiB", lambda e: Cell(signed_gib(e.headroom_bytes or 0)))
-        batch, seq_len = answer.estimates[0].recipe.batch, answer.estimates[0].recipe.seq_len
-        yield row(
-            f"largest batch at seq-len {seq_len}", lambda e: _or_none(e.largest_micro_batch or None, "{:,}".format)
-        )
-        yield row(f"longest seq-len at batch {batch}", lambda e: _or_none(e.longest_seq_len or None, "{:,}".format))
-    yield row("peak in", lambda e: Cell(e.memory.binding_phase.replace("_", " ")))
-    yield ()
-    yield row("at the peak, GiB", lambda e: Cell(""))
-    for group in MAIN_GROUPS:
-        yield row(f"  {group}", lambda e, group=group: _amount(_at_peak(e, group)))  # type: ignore[misc]
-    yield row("  rest", lambda e: _amount(e.memory.device_bytes - sum(_at_peak(e, group) for group in MAIN_GROUPS)))
-    yield row("trained parameters", lambda e: Cell(many(e.parameters.trainable)))
-    yield row("  of all", lambda e: Cell(percent(e.parameters.trainable, e.parameters.total)))
-    differing = tuple(differing_knobs(answer.estimates))
+def _rows(estimates: tuple[Estimate, ...]) -> Iterator[tuple[Cell, ...]]:
+    """A column per estimate; then the knobs in which their recipes differ."""
+    for figures in zip(*map(_figures, estimates), strict=True):
+        label = figures[0][0]
+        yield (Cell(label), *(cell for _, cell in figures)) if label else ()
+    differing = tuple(differing_knobs(estimates))
     if differing:
         yield ()
     for knob, values in differing:
         yield (Cell(knob), *map(Cell, values))
+
+
+def _figures(estimate: Estimate) -> Iterator[tuple[str, Cell]]:
+    """What there is to say of one estimate, label by label; the labels are the same for all of one answer."""
+    memory, asked, parameters = estimate.memory, estimate.recipe, estimate.parameters
+    if estimate.verdict is not None:
+        yield "verdict", verdict(estimate)
+    yield "needs, GiB", Cell(gib(memory.device_bytes), "strong")
+    yield "  likely between", Cell("{} – {}".format(*map(gib, memory.device_interval_bytes)), "dim")
+    if estimate.headroom_bytes is not None:
+        yield "to spare, GiB", Cell(signed_gib(estimate.headroom_bytes))
+        yield f"largest batch at seq-len {asked.seq_len}", _limit(estimate.largest_micro_batch)
+        yield f"longest seq-len at batch {asked.batch}", _limit(estimate.longest_seq_len)
+    yield "peak in", Cell(memory.binding_phase.replace("_", " "))
+    yield "", Cell("")
+    yield "at the peak, GiB", Cell("")
+    rest = memory.device_bytes
+    for group in MAIN_GROUPS:
+        size = _at_peak(estimate, group)
+        rest -= size
+        yield f"  {group}", _amount(size)
+    yield "  rest", _amount(rest)
+    yield "trained parameters", Cell(many(parameters.trainable))
+    yield "  of all", Cell(percent(parameters.trainable, parameters.total))
 
 
 def _at_peak(estimate: Estimate, group: Group) -> int:
@@ -94,9 +98,8 @@ def _ways_out(answer: Answer) -> Iterator[Block]:
     changes = [(e, lever) for e in answer.estimates for lever in e.levers]
     enough = [(e, lever) for e, lever in changes if lever.makes_it_fit]
     for estimate, lever in enough[:_SHOWN_LEVERS]:
-        ways.append(
-            f"{estimate.recipe.method} with {lever.knob} {lever.value} would need {gib(lever.device_bytes)} GiB"
-        )
+        needs = gib(lever.device_bytes)
+        ways.append(f"{estimate.recipe.method} with {lever.knob} {lever.value} would need {needs} GiB")
     if not enough:
         ways.append("no single change of the recipe makes it fit")
     yield Heading("What would fit")

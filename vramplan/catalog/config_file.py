@@ -1,4 +1,4 @@
-"""A config.json from the user's disk, or from the hub when asked: untrusted, so every way it can be broken has its line."""
+"""A config.json from the user's disk or from the hub: untrusted, so every way it can be broken has its line."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ Row = TypeVar("Row")
 def matching(
     kind: str, words: tuple[str, ...], rows: Iterable[Row], names: Callable[[Row], tuple[str, ...]]
 ) -> list[Row]:
-    """Rows of which some name holds each of the words, in any case. Nothing found is an error with the nearest names."""
+    """Rows whose names hold every word, in any case. Nothing found is an error with the nearest names."""
     listed = list(rows)
     wanted = [word.casefold() for word in words]
     found = [row for row in listed if all(word in " ".join(names(row)).casefold() for word in wanted)]

@@ -1,8 +1,15 @@
-"""Allocated bytes of a whole step, phase by phase: what stays, plus what the tapes of head and blocks need."""
+"""Allocated bytes of a whole step: what stays, and the moments at which it can peak.
+
+    Static      weights, adapters, optimizer states, batch, workspaces          live all the time
+    Layer, tail tapes of the step (vramplan.step), folded                       live for a while
+    Moment      static + activations kept by other layers + gradients + one tape at its worst
+
+The peak is the largest moment. Sizes may be arrays; then only the sums mean something, not the place of the peak.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from ..model import Block
 from ..step.block import block as block_tape
@@ -10,19 +17,23 @@ from ..step.head import embedding_gradient_bytes, head
 from ..step.memory import Fold, fold
 from ..step.optimizer import OptimizerMemory, optimizer_memory
 from ..step.setting import Setting
-from ..step.weights import adapters, buffers, quantized, total, trainable, unquantized
+from ..step.tape import Tape, Tensor
+from ..step.weights import adapters, buffers, largest_matrix_bytes, quantized, total, trainable, unquantized
 from ..units import MIB, allocated, largest
+from .result import PhaseName
 
 CUBLAS_WORKSPACE_BYTES = 2 * (8 * MIB + 128 * 1024)
 """cuBLAS and cuBLASLt take 8.125 MiB each from the allocator (aten/cuda/CublasHandlePool.cpp, parseChosenWorkspaceSize)."""
 CUBLAS_WORKSPACE_HOPPER_BYTES = 2 * 32 * MIB
 """On sm90."""
 
+Direction = Literal["forward", "backward"]
+
 
 class Static:
     """Bytes that stay on the device through the step."""
 
-    __slots__ = ("adapters", "base", "buffers", "inputs", "optimizer", "quantized", "total", "trainable", "workspace")
+    __slots__ = ("adapters", "base", "buffers", "inputs", "load_extra", "optimizer", "quantized", "total", "trainable", "workspace")
 
     def __init__(self, c: Setting) -> None:
         self.quantized = total(quantized(c))
@@ -32,9 +43,10 @@ class Static:
         parts = trainable(c)
         self.trainable = total(parts)
         self.optimizer: OptimizerMemory = optimizer_memory(c.recipe.optimizer, parts)
-        masks = 1 if c.stack.attention_mask == "full" else 0
-        self.inputs = (2 + masks) * allocated(c.tokens * 8)
-        hopper = c.gpu is not None and c.gpu.compute_capability is not None and c.gpu.compute_capability >= (9, 0)
+        self.load_extra = largest_matrix_bytes(c)
+        tensors = 3 if c.stack.attention_mask == "full" else 2
+        self.inputs = tensors * allocated(c.tokens * 8)
+        hopper = c.gpu is not None and c.gpu.compute_capability is not None and c.gpu.compute_capability[0] == 9
         self.workspace = CUBLAS_WORKSPACE_HOPPER_BYTES if hopper else CUBLAS_WORKSPACE_BYTES
         self.total = (
             self.quantized + self.base + self.adapters + self.buffers + self.inputs + self.workspace
@@ -43,16 +55,41 @@ class Static:
 
 
 class Layer:
-    """One kind of decoder layer, folded, with its place in the model."""
+    """One kind of decoder layer, folded."""
 
-    __slots__ = ("count", "fold", "input_bytes", "input_saved", "recompute_free")
+    __slots__ = ("count", "fold", "input_bytes", "input_saved", "tape", "x")
 
     def __init__(self, c: Setting, spec: Block, dtype: str) -> None:
-        tape, x = block_tape(c, spec, dtype)
-        self.fold: Fold = fold(tape, x)
+        self.tape, self.x = block_tape(c, spec, dtype)
+        self.fold: Fold = fold(self.tape, self.x)
         self.count = spec.count
-        self.input_bytes = x.bytes
-        self.input_saved = any(x.storage is s for op in tape.ops for s in op.saves)
+        self.input_bytes = self.x.bytes
+        self.input_saved = any(self.x.storage is s for op in self.tape.ops for s in op.saves)
+
+
+class Moment:
+    """A point of the step at which memory can peak."""
+
+    __slots__ = ("activations", "at", "bytes", "direction", "extra", "gradients", "phase", "tape", "tape_bytes", "x")
+
+    def __init__(
+        self, phase: PhaseName, static: Any, *, activations: Any = 0, gradients: Any = 0, extra: Any = 0,
+        tape_bytes: Any = 0, tape: Tape | None = None, x: Tensor | None = None,
+        direction: Direction = "forward", at: int = 0,
+    ) -> None:  # fmt: skip
+        self.phase: PhaseName = phase
+        self.activations = activations
+        """Kept by layers other than the one that runs."""
+        self.gradients = gradients
+        """Of weights, made before."""
+        self.extra = extra
+        """Held by variables of the loop, or temporaries of the optimizer."""
+        self.tape_bytes = tape_bytes
+        self.tape = tape
+        self.x = x
+        self.direction = direction
+        self.at = at
+        self.bytes = static + activations + gradients + extra + tape_bytes
 
 
 def residual_dtype(c: Setting) -> str:
@@ -62,9 +99,9 @@ def residual_dtype(c: Setting) -> str:
 
 
 class StepMemory:
-    """Peak allocated bytes per phase of a steady step. Sizes may be arrays."""
+    """Peak allocated bytes of a steady step, as a whole and by phase."""
 
-    __slots__ = ("activations", "c", "gradients", "head", "layers", "phases", "static", "tail")
+    __slots__ = ("accumulates", "activations", "c", "head", "layers", "moments", "static", "tail")
 
     def __init__(self, c: Setting) -> None:
         self.c = c
@@ -73,72 +110,93 @@ class StepMemory:
         self.layers = [Layer(c, spec, dtype) for spec in c.model.blocks]
         self.tail = head(c, dtype)
         self.head = fold(self.tail.tape, self.tail.x)
-        self.gradients = self.static.trainable
-        self.activations = self._kept_activations()
-        self.phases = {
-            "forward": self._forward(),
-            "loss": self._loss(),
-            "backward": self._backward(),
-            "optimizer_step": self._optimizer_step(),
-        }
+        self.accumulates = c.recipe.grad_accum > 1
+        kept: Any = 0
+        for layer in self.layers:
+            kept = kept + layer.count * self._kept(layer)
+        self.activations = kept
+        self.moments = [self._load(), *self._forward(), *self._backward(), self._optimizer_step()]
 
     def _kept(self, layer: Layer) -> Any:
         """What one layer leaves between its forward and its backward."""
         return layer.input_bytes if self.c.recipe.checkpointing else layer.fold.saved_bytes
 
-    def _kept_activations(self) -> Any:
-        result: Any = 0
+    @property
+    def gradients(self) -> Any:
+        """All gradients of trained weights."""
+        return self.static.trainable
+
+    def _made(self, so_far: Any) -> Any:
+        """Gradients alive when `so_far` bytes of this backward are made: all of them after an earlier micro-batch."""
+        return self.gradients if self.accumulates else so_far
+
+    def _load(self) -> Moment:
+        s = self.static
+        return Moment("load", s.quantized + s.base + s.adapters + s.buffers, extra=s.load_extra)
+
+    def _forward(self) -> list[Moment]:
+        last, static = self.layers[-1], self.static.total
+        others = self.activations - self._kept(last)
+        made = self._made(0)
+        return [
+            Moment("forward", static, activations=others, gradients=made, tape=last.tape, x=last.x,
+                   tape_bytes=last.fold.forward_peak, at=last.fold.forward_at),
+            Moment("loss", static, activations=self.activations, gradients=made, tape=self.tail.tape, x=self.tail.x,
+                   tape_bytes=self.head.forward_peak, at=self.head.forward_at),
+        ]  # fmt: skip
+
+    def _backward(self) -> list[Moment]:
+        static, held, f = self.static.total, self.tail.held_bytes, self.head
+        moments = [
+            Moment("backward", static, activations=self.activations, gradients=self._made(0), extra=held,
+                   tape=self.tail.tape, x=self.tail.x, tape_bytes=f.backward_peak, direction="backward", at=f.backward_at)
+        ]  # fmt: skip
+        table = embedding_gradient_bytes(self.c)
         for layer in self.layers:
-            result = result + layer.count * self._kept(layer)
-        return result
+            others = self.activations - self._kept(layer)
+            before_last = self._made(f.weight_grads)
+            before_first = self._made(self.gradients - table - layer.fold.weight_grads)
+            moments += self._layer_backward(layer, others, before_last)
+            moments += self._layer_backward(layer, 0, before_first)
+        twice = table if self.c.model.tied_embeddings or self.accumulates else 0
+        moments.append(
+            Moment("backward", static, gradients=self.gradients, extra=held + twice + self.layers[0].input_bytes)
+        )
+        return moments
+
+    def _layer_backward(self, layer: Layer, others: Any, gradients: Any) -> list[Moment]:
+        """One layer's backward, with its recomputation under checkpointing."""
+        f, static, held = layer.fold, self.static.total, self.tail.held_bytes
+
+        def moment(direction: Direction, tape_bytes: Any, at: int) -> Moment:
+            return Moment("backward", static, activations=others, gradients=gradients, extra=held, tape=layer.tape,
+                          x=layer.x, tape_bytes=tape_bytes, direction=direction, at=at)  # fmt: skip
+
+        if not self.c.recipe.checkpointing:
+            return [moment("backward", f.backward_peak, f.backward_at)]
+        backward = f.backward_peak if layer.input_saved else f.backward_peak + layer.input_bytes
+        if self.c.reentrant:
+            backward = backward + layer.input_bytes  # the recomputed output lives on
+        recompute = f.forward_peak + layer.input_bytes  # beside the gradient of the output
+        return [moment("forward", recompute, f.forward_at), moment("backward", backward, f.backward_at)]
+
+    def _optimizer_step(self) -> Moment:
+        return Moment(
+            "optimizer_step", self.static.total, gradients=self.gradients, extra=self.static.optimizer.temporary_bytes
+        )
 
     @property
-    def _standing_gradients(self) -> Any:
-        """Gradients that an earlier micro-batch left."""
-        return self.gradients if self.c.recipe.grad_accum > 1 else 0
-
-    def _forward(self) -> Any:
-        last = self.layers[-1]
-        before = self.static.total + self._standing_gradients + self.activations - self._kept(last)
-        return before + largest(last.fold.forward_peak, 0)
-
-    def _loss(self) -> Any:
-        return self.static.total + self._standing_gradients + self.activations + self.head.forward_peak
-
-    def _backward(self) -> Any:
-        base = self.static.total + self._standing_gradients + self.tail.held_bytes
-        peak = base + self.activations + self.head.backward_peak
-        made = 0 if self.c.recipe.grad_accum > 1 else self.head.weight_grads
-        for layer in self.layers:
-            last = base + made + self.activations - self._kept(layer) + self._layer_backward(layer)
-            rest: Any = 0 if self.c.recipe.grad_accum > 1 else self.gradients - embedding_gradient_bytes(self.c)
-            rest = rest - (0 if self.c.recipe.grad_accum > 1 else layer.fold.weight_grads)
-            first = base + rest + self._layer_backward(layer)
-            peak = largest(peak, largest(last, first))
-        return largest(peak, self._embedding_backward(base))
-
-    def _embedding_backward(self, base: Any) -> Any:
-        table = embedding_gradient_bytes(self.c)
-        extra = table if self.c.model.tied_embeddings or self.c.recipe.grad_accum > 1 else 0
-        return base + (0 if self.c.recipe.grad_accum > 1 else self.gradients) + extra + self.layers[0].input_bytes
-
-    def _layer_backward(self, layer: Layer) -> Any:
-        """Peak of one layer's backward, its own kept activations included."""
-        f = layer.fold
-        if not self.c.recipe.checkpointing:
-            return f.backward_peak
-        gradient = output = layer.input_bytes
-        backward = f.backward_peak + (0 if layer.input_saved else layer.input_bytes)
-        if self.c.stack.reentrant_checkpoints:
-            backward = backward + output
-        return largest(f.forward_peak + gradient, backward)
-
-    def _optimizer_step(self) -> Any:
-        return self.static.total + self.gradients + self.static.optimizer.temporary_bytes
+    def phases(self) -> dict[PhaseName, Any]:
+        """Peak of each phase, in the order of the step."""
+        peaks: dict[PhaseName, Any] = {}
+        for moment in self.moments:
+            peaks[moment.phase] = largest(peaks.get(moment.phase, 0), moment.bytes)
+        return peaks
 
     @property
     def allocated(self) -> Any:
+        """Peak of a training step, the load included."""
         peak: Any = 0
-        for value in self.phases.values():
-            peak = largest(peak, value)
+        for moment in self.moments:
+            peak = largest(peak, moment.bytes)
         return peak

@@ -15,14 +15,14 @@ from ..model import Model
 from .config import Config, unsupported
 
 MODULES = {
-    "experts": "ernie4_5_moe glm4_moe gpt_oss granitemoe llama4_text minimax_m2 mixtral olmoe phimoe qwen2_moe qwen3_moe",
+    "experts": "ernie4_5_moe glm4_moe gpt_oss granitemoe llama4_text minimax_m2 mixtral olmoe phimoe qwen2_moe "
+    "qwen3_moe",
     "fused": "glm glm4 phi3",
     "gemma": "gemma gemma2 gemma3_text",
     "gpt": "bloom gpt2 gpt_bigcode mpt nemotron opt starcoder2",
     "latent": "deepseek_v2 deepseek_v3 glm4_moe_lite kimi_k2",
-    "llama": (
-        "apertus arcee ernie4_5 granite granitemoehybrid internlm2 llama ministral3 mistral qwen2 qwen3 seed_oss smollm3"
-    ),
+    "llama": "apertus arcee ernie4_5 granite granitemoehybrid internlm2 llama ministral3 mistral qwen2 qwen3 seed_oss "
+    "smollm3",
     "olmo": "exaone4 olmo olmo2 olmo3",
     "parallel": "cohere cohere2 falcon gpt_neox gptj phi stablelm",
 }

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from ..model import Attention, Block, Experts, Linear, Mlp, Model, Norm
+from ..model import Attention, Block, Experts, Linear, Model, Norm
 from .config import Config
-from .llama import decoder, read_mlp, rope_layers
 from .parts import (
-    Shape,
-    activation,
     blocks_of,
+    decoder,
     gated_mlp,
     head_norms,
+    layer,
     layer_norm,
     model,
     projection_norms,
-    read_shape,
-    rms,
-    rotary_dim,
+    read_mlp,
     separate_attention,
-    sliding_layers,
 )
+from .shape import Shape, activation, read_shape, rope_layers, rotary_dim, sliding_layers
 
 
 def mixture(
@@ -51,17 +47,6 @@ def mixture(
         bias=bias,
         activation=act,
         shared=gated_mlp(s.hidden, shared, act) if shared else None,
-    )
-
-
-def layer(s: Shape, attention: Attention, feed_forward: Mlp | Experts, norms: Sequence[Norm] = ()) -> Block:
-    """A pre-norm layer; RMS norms unless others are given."""
-    return Block(
-        count=s.layers,
-        arrangement="pre",
-        norms=tuple(norms) or (rms("input_layernorm", s.hidden), rms("post_attention_layernorm", s.hidden)),
-        attention=attention,
-        feed_forward=feed_forward,
     )
 
 
@@ -230,7 +215,7 @@ def llama4(c: Config) -> Model:
     listed = c.indices("moe_layers")
     sparse = [i in listed if c.has("moe_layers") else (i + 1) % step == 0 for i in range(s.layers)]
     blocks = blocks_of(zip(rope_layers(c, s), sparse, strict=True), block)
-    note = f"the library computes all {chosen.count} experts for every token, though the router picks {chosen.per_token}"
+    note = f"the library computes all {chosen.count} experts for each token; the router picks {chosen.per_token}"
     return replace(decoder(c, s, *blocks), flash=False, notes=(note,))
 
 

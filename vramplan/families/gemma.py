@@ -6,17 +6,8 @@ from dataclasses import replace
 
 from ..model import Block, Model, Norm
 from .config import Config
-from .parts import (
-    activation,
-    blocks_of,
-    gated_mlp,
-    head_norms,
-    model,
-    read_shape,
-    rms,
-    separate_attention,
-    sliding_layers,
-)
+from .parts import blocks_of, gated_mlp, head_norms, layer, model, rms, separate_attention
+from .shape import activation, read_shape, sliding_layers
 
 SANDWICH = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
 
@@ -29,14 +20,10 @@ def gemma(c: Config) -> Model:
     s = read_shape(c, kv_required=True, head_dim="required")
     bias = c.flag("attention_bias", default=False)
     act = activation(c, default="gelu_tanh")
-    block = Block(
-        count=s.layers,
-        arrangement="pre",
-        norms=(unit_rms("input_layernorm", s.hidden), unit_rms("post_attention_layernorm", s.hidden)),
-        attention=separate_attention(s, qkv_bias=bias, output_bias=bias),
-        # The official configs say "gelu" and mean its tanh form (GemmaConfig.__post_init__).
-        feed_forward=gated_mlp(s.hidden, c.size("intermediate_size"), "gelu_tanh" if act == "gelu" else act),
-    )
+    # The official configs say "gelu" and mean its tanh form (GemmaConfig.__post_init__).
+    mlp = gated_mlp(s.hidden, c.size("intermediate_size"), "gelu_tanh" if act == "gelu" else act)
+    norms = (unit_rms("input_layernorm", s.hidden), unit_rms("post_attention_layernorm", s.hidden))
+    block = layer(s, separate_attention(s, qkv_bias=bias, output_bias=bias), mlp, norms)
     return replace(model(c, s, (block,), unit_rms("norm", s.hidden), tied=True), embedding_scale=True)
 
 
@@ -49,23 +36,21 @@ def _alternating(c: Config, *, every: int, qk_norm: bool, softcaps: tuple[bool, 
     c.refuse_if(bool(c.values.get("use_bidirectional_attention")), "attention in both directions")
     mlp = gated_mlp(s.hidden, c.size("intermediate_size"), activation(c, "hidden_activation", default="gelu_tanh"))
 
-    def layer(slides: bool) -> Block:
-        return Block(
-            count=1,
-            arrangement="sandwich",
-            norms=tuple(unit_rms(name, s.hidden) for name in SANDWICH),
-            attention=separate_attention(
-                s,
-                qkv_bias=bias,
-                output_bias=bias,
-                qk_norms=head_norms(s, "rms_unit_offset") if qk_norm else (),
-                window=window if slides else None,
-                softcap=softcap,
-            ),
-            feed_forward=mlp,
-        )
+    norms = tuple(unit_rms(name, s.hidden) for name in SANDWICH)
+    qk_norms = head_norms(s, "rms_unit_offset") if qk_norm else ()
 
-    blocks = blocks_of(sliding_layers(c, s.layers, every=every), layer)
+    def block(slides: bool) -> Block:
+        attention = separate_attention(
+            s,
+            qkv_bias=bias,
+            output_bias=bias,
+            qk_norms=qk_norms,
+            window=window if slides else None,
+            softcap=softcap,
+        )
+        return layer(s, attention, mlp, norms, arrangement="sandwich")
+
+    blocks = blocks_of(sliding_layers(c, s.layers, every=every), block)
     return replace(
         model(c, s, blocks, unit_rms("norm", s.hidden), tied=True),
         embedding_scale=True,

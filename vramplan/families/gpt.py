@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..model import Attention, Block, Linear, Mlp, Model, Norm
+from ..model import Activation, Attention, Block, Linear, Mlp, Model, Norm
 from .config import Config
-from .parts import (
-    Shape,
-    activation,
-    fused_attention,
-    layer_norm,
-    model,
-    plain_mlp,
-    read_shape,
-    rotary_dim,
-    separate_attention,
-)
+from .parts import fused_attention, layer, layer_norm, model, plain_mlp, separate_attention
+from .shape import Shape, activation, read_shape, rotary_dim
 
 
 def _block(s: Shape, names: tuple[str, str], attention: Attention, mlp: Mlp, *, bias: bool = True) -> Block:
     norms = (layer_norm(names[0], s.hidden, bias=bias), layer_norm(names[1], s.hidden, bias=bias))
-    return Block(count=s.layers, arrangement="pre", norms=norms, attention=attention, feed_forward=mlp)
+    return layer(s, attention, mlp, norms)
 
 
-def _gpt2_like(c: Config, *, multi_query: bool, act: str) -> Model:
+def _gpt2_like(c: Config, *, multi_query: bool, act: Activation) -> Model:
     """Fused c_attn, learned positions, dropouts on by default (GPT2Config, GPTBigCodeConfig)."""
     c.refuse_if(c.flag("add_cross_attention", default=False), "cross attention")
     positions = c.size("n_positions", "max_position_embeddings")
@@ -37,11 +28,10 @@ def _gpt2_like(c: Config, *, multi_query: bool, act: str) -> Model:
         kv_heads=1 if multi_query else c.size(*heads),
         head_dim="derived",
     )
-    c = c.defaulting(activation_function=act)
     mlp = plain_mlp(
         s.hidden,
         c.size("n_inner", default=4 * s.hidden),
-        activation(c, "activation_function", default="gelu_new"),
+        activation(c, "activation_function", default=act),
         ("c_fc", "c_proj"),
         bias=True,
     )
@@ -63,7 +53,7 @@ def gpt2(c: Config) -> Model:
 
 def gpt_bigcode(c: Config) -> Model:
     """One causal mask for the model, a byte for each pair of positions."""
-    model = _gpt2_like(c, multi_query=c.flag("multi_query", default=True), act="gelu_pytorch_tanh")
+    model = _gpt2_like(c, multi_query=c.flag("multi_query", default=True), act="gelu_tanh")
     return replace(model, buffer_bytes=model.learned_positions**2)
 
 
@@ -101,13 +91,9 @@ def opt(c: Config) -> Model:
     before = c.flag("do_layer_norm_before", default=True)
     norms = tuple(layer_norm(name, s.hidden, affine=affine) for name in ("self_attn_layer_norm", "final_layer_norm"))
     act = activation(c, "activation_function", default="relu")
-    block = Block(
-        count=s.layers,
-        arrangement="pre" if before else "post",
-        norms=norms,
-        attention=separate_attention(s, rotary=0, qkv_bias=bias, output_bias=bias, output="out_proj"),
-        feed_forward=plain_mlp(s.hidden, c.size("ffn_dim"), act, ("fc1", "fc2"), bias=bias),
-    )
+    attention = separate_attention(s, rotary=0, qkv_bias=bias, output_bias=bias, output="out_proj")
+    mlp = plain_mlp(s.hidden, c.size("ffn_dim"), act, ("fc1", "fc2"), bias=bias)
+    block = layer(s, attention, mlp, norms, arrangement="pre" if before else "post")
     final: Norm | None = None
     if before and not c.flag("_remove_final_layer_norm", default=False):
         final = layer_norm("final_layer_norm", s.hidden, affine=affine)

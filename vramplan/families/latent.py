@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from ..model import Attention, Linear, Model
 from .config import Config
-from .experts import dense_then_experts, layer, mixture
-from .llama import decoder, read_mlp
-from .parts import Shape, blocks_of, read_shape, rms
+from .experts import dense_then_experts, mixture
+from .parts import blocks_of, decoder, layer, read_mlp, rms
+from .shape import Shape, read_shape
 
 
 def _read_shape(c: Config) -> Shape:

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from ..model import Block, Model, Norm
 from .config import Config
-from .llama import read_mlp
 from .parts import (
-    Shape,
     blocks_of,
+    decoder,
     head_norms,
+    layer,
     layer_norm,
     model,
     projection_norms,
-    read_shape,
+    read_mlp,
     rms,
     separate_attention,
-    sliding_layers,
 )
+from .shape import Shape, read_shape, sliding_layers
 
 
 def olmo(c: Config) -> Model:
     """LayerNorm without weights."""
     s = read_shape(c)
     bias = c.flag("attention_bias", default=False)
-    block = Block(
-        count=s.layers,
-        arrangement="pre",
-        norms=tuple(layer_norm(n, s.hidden, affine=False) for n in ("input_layernorm", "post_attention_layernorm")),
-        attention=separate_attention(s, qkv_bias=bias, output_bias=bias),
-        feed_forward=read_mlp(c, s),
-    )
+    norms = tuple(layer_norm(n, s.hidden, affine=False) for n in ("input_layernorm", "post_attention_layernorm"))
+    block = layer(s, separate_attention(s, qkv_bias=bias, output_bias=bias), read_mlp(c, s), norms)
     return model(c, s, (block,), layer_norm("norm", s.hidden, affine=False), tied=False)
 
 
@@ -38,25 +33,16 @@ def _post_norm(
 ) -> Model:
     """Norms behind each part; `layers` = the window of each layer and whether it has rotary positions."""
     mlp = read_mlp(c, s)
+    norms = (rms("post_attention_layernorm", s.hidden), rms("post_feedforward_layernorm", s.hidden))
 
-    def layer(kind: tuple[int | None, bool]) -> Block:
+    def block(kind: tuple[int | None, bool]) -> Block:
         window, rotates = kind
-        return Block(
-            count=1,
-            arrangement="post",
-            norms=(rms("post_attention_layernorm", s.hidden), rms("post_feedforward_layernorm", s.hidden)),
-            attention=separate_attention(
-                s,
-                rotary=None if rotates else 0,
-                qkv_bias=bias,
-                output_bias=bias,
-                qk_norms=qk_norms,
-                window=window,
-            ),
-            feed_forward=mlp,
+        attention = separate_attention(
+            s, rotary=None if rotates else 0, qkv_bias=bias, output_bias=bias, qk_norms=qk_norms, window=window
         )
+        return layer(s, attention, mlp, norms, arrangement="post")
 
-    return model(c, s, blocks_of(layers, layer), rms("norm", s.hidden), tied=False)
+    return decoder(c, s, *blocks_of(layers, block))
 
 
 def olmo2(c: Config) -> Model:

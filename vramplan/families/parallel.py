@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
-from ..model import Attention, Block, Linear, Mlp, Model, Norm
+from ..model import Attention, Block, Mlp, Model, Norm
 from .config import Config
-from .parts import (
-    Shape,
-    activation,
-    blocks_of,
-    fused_attention,
-    gated_mlp,
-    layer_norm,
-    model,
-    plain_mlp,
-    read_shape,
-    rotary_dim,
-    separate_attention,
-    sliding_layers,
-)
+from .parts import blocks_of, fused_attention, layer, layer_norm, model, plain_mlp, read_mlp, separate_attention
+from .shape import Shape, activation, read_shape, rotary_dim, sliding_layers
 
-
-def _block(s: Shape, parallel: bool, norms: tuple[Norm, ...], attention: Attention, mlp: Mlp) -> Block:
-    arrangement = "parallel" if parallel else "pre"
-    return Block(count=s.layers, arrangement=arrangement, norms=norms, attention=attention, feed_forward=mlp)
+Part = TypeVar("Part", Attention, Mlp)
 
 
 def _cohere(c: Config, s: Shape, layers: list[tuple[int | None, bool]], qk_norms: tuple[Norm, ...] = ()) -> Model:
     """LayerNorms without bias; `layers` = the window of each layer and whether it has rotary positions."""
     bias = c.flag("attention_bias", default=False)
-    mlp = gated_mlp(s.hidden, c.size("intermediate_size"), activation(c, default="silu"))
+    mlp = read_mlp(c, s)
+    norms = (layer_norm("input_layernorm", s.hidden, bias=False),)
 
-    def layer(kind: tuple[int | None, bool]) -> Block:
+    def block(kind: tuple[int | None, bool]) -> Block:
         window, rotates = kind
         attention = separate_attention(
             s, rotary=None if rotates else 0, qkv_bias=bias, output_bias=bias, qk_norms=qk_norms, window=window
         )
-        return _block(s, True, (layer_norm("input_layernorm", s.hidden, bias=False),), attention, mlp)
+        return layer(s, attention, mlp, norms, arrangement="parallel")
 
     final = layer_norm("norm", s.hidden, bias=False)
-    return replace(model(c, s, blocks_of(layers, layer), final, tied=True), logit_scale=True)
+    return replace(model(c, s, blocks_of(layers, block), final, tied=True), logit_scale=True)
 
 
 def cohere(c: Config) -> Model:
@@ -74,7 +61,7 @@ def phi(c: Config) -> Model:
     )
     act = activation(c, default="gelu_new")
     mlp = plain_mlp(s.hidden, c.size("intermediate_size"), act, ("fc1", "fc2"), bias=True)
-    block = _block(s, True, (layer_norm("input_layernorm", s.hidden),), attention, mlp)
+    block = layer(s, attention, mlp, (layer_norm("input_layernorm", s.hidden),), arrangement="parallel")
     return replace(
         model(c, s, (block,), layer_norm("final_layernorm", s.hidden), tied=False, head_bias=True),
         dropout=c.share("resid_pdrop", default=0.0),
@@ -93,10 +80,10 @@ def stablelm(c: Config) -> Model:
         qkv_bias=c.flag("use_qkv_bias", default=False),
         qk_norms=norms,
     )
-    mlp = gated_mlp(s.hidden, c.size("intermediate_size"), activation(c, default="silu"))
+    mlp = read_mlp(c, s)
     parallel = c.flag("use_parallel_residual", default=False)
     names = ("input_layernorm",) if parallel else ("input_layernorm", "post_attention_layernorm")
-    block = _block(s, parallel, tuple(layer_norm(name, s.hidden) for name in names), attention, mlp)
+    block = _serial_or_parallel(s, parallel, names, attention, mlp)
     return replace(
         model(c, s, (block,), layer_norm("norm", s.hidden), tied=False), dropout=c.share("hidden_dropout", default=0.0)
     )
@@ -117,9 +104,8 @@ def gptj(c: Config) -> Model:
     act = activation(c, "activation_function", default="gelu_new")
     width = c.size("n_inner", default=4 * s.hidden)
     mlp = plain_mlp(s.hidden, width, act, ("fc_in", "fc_out"), bias=True)
-    block = _block(
-        s, True, (layer_norm("ln_1", s.hidden),), separate_attention(s, rotary=rotary, output="out_proj"), mlp
-    )
+    attention = separate_attention(s, rotary=rotary, output="out_proj")
+    block = layer(s, attention, mlp, (layer_norm("ln_1", s.hidden),), arrangement="parallel")
     return replace(
         model(c, s, (block,), layer_norm("ln_f", s.hidden), tied=False, head_bias=True),
         buffer_bytes_per_layer=positions * rotary * 4,
@@ -141,8 +127,8 @@ def gpt_neox(c: Config) -> Model:
     )
     act = activation(c, default="gelu")
     mlp = plain_mlp(s.hidden, c.size("intermediate_size"), act, ("dense_h_to_4h", "dense_4h_to_h"), bias=True)
-    norms = (layer_norm("input_layernorm", s.hidden), layer_norm("post_attention_layernorm", s.hidden))
-    block = _block(s, c.flag("use_parallel_residual", default=True), norms, attention, mlp)
+    parallel = c.flag("use_parallel_residual", default=True)
+    block = _serial_or_parallel(s, parallel, ("input_layernorm", "post_attention_layernorm"), attention, mlp)
     dropout = c.share("hidden_dropout", default=0.0)
     return replace(
         model(c, s, (block,), layer_norm("final_layer_norm", s.hidden), tied=False),
@@ -152,13 +138,12 @@ def gpt_neox(c: Config) -> Model:
 
 
 def falcon(c: Config) -> Model:
-    """Falcon-7b (one K and V, one norm), 40b and 180b (groups, two norms), 11B (groups, one norm), RW (ALiBi, serial)."""
+    """7b: one K and V, one norm. 40b and 180b: groups, two norms. 11B: groups, one norm. RW: ALiBi, in series."""
     new = c.flag("new_decoder_architecture", default=False)
     heads = c.size("num_attention_heads")
+    kv_heads = 1 if c.flag("multi_query", default=True) else heads
     if new:
         kv_heads = c.size("num_kv_heads", default=heads)
-    else:
-        kv_heads = 1 if c.flag("multi_query", default=True) else heads
     s = read_shape(c, kv_heads=kv_heads, head_dim="derived")
     bias, alibi = c.flag("bias", default=False), c.flag("alibi", default=False)
     parallel = c.flag("parallel_attn", default=True)
@@ -169,14 +154,14 @@ def falcon(c: Config) -> Model:
     width = c.size("ffn_hidden_size", default=4 * s.hidden)
     act = activation(c, "activation", default="gelu")
     mlp = plain_mlp(s.hidden, width, act, ("dense_h_to_4h", "dense_4h_to_h"), bias=bias)
+    names: tuple[str, ...]
     if not parallel:
         names = ("input_layernorm", "post_attention_layernorm")
     elif new and c.size("num_ln_in_parallel_attn", default=2) == 2:
         names = ("ln_attn", "ln_mlp")
     else:
         names = ("input_layernorm",)
-    norms = tuple(layer_norm(name, s.hidden) for name in names)
-    block = _block(s, parallel, norms, _unquantizable(attention), _unquantizable_mlp(mlp))
+    block = _serial_or_parallel(s, parallel, names, _unquantizable(attention), _unquantizable(mlp))
     return replace(
         model(c, s, (block,), layer_norm("ln_f", s.hidden), tied=True),
         positions="alibi" if alibi else "rotary",
@@ -184,17 +169,15 @@ def falcon(c: Config) -> Model:
     )
 
 
-def _plain(linear: Linear) -> Linear:
-    return replace(linear, quantizable=False)
+def _serial_or_parallel(s: Shape, parallel: bool, norms: tuple[str, ...], attention: Attention, mlp: Mlp) -> Block:
+    named = tuple(layer_norm(name, s.hidden) for name in norms)
+    return layer(s, attention, mlp, named, arrangement="parallel" if parallel else "pre")
 
 
-def _unquantizable(attention: Attention) -> Attention:
+def _unquantizable(part: Part) -> Part:
     """Falcon's matrices are of a class of their own, FalconLinear."""
-    return replace(attention, inputs=tuple(map(_plain, attention.inputs)), output=_plain(attention.output))
-
-
-def _unquantizable_mlp(mlp: Mlp) -> Mlp:
-    return replace(mlp, inputs=tuple(map(_plain, mlp.inputs)), output=_plain(mlp.output))
+    inputs = tuple(replace(matrix, quantizable=False) for matrix in part.inputs)
+    return replace(part, inputs=inputs, output=replace(part.output, quantizable=False))
 
 
 READERS = {

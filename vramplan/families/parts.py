@@ -1,102 +1,14 @@
-"""Parts that many families share, read from their config keys."""
+"""The parts of a layer, and how layers become a model: constructors that many families share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeVar
 
-from ..errors import UnknownNameError
-from ..model import Activation, Attention, Block, Linear, Mlp, Model, Norm, NormKind
-from .config import Config, unsupported
-
-ACTIVATIONS: dict[str, Activation] = {
-    "silu": "silu",
-    "swish": "silu",
-    "gelu": "gelu",
-    "gelu_new": "gelu_new",
-    "gelu_fast": "gelu_new",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "relu2": "relu2",
-    "xielu": "xielu",
-}
-"""transformers' names of the activations (transformers.activations.ACT2FN)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """The figures that nearly every family gives."""
-
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-
-    @property
-    def q_width(self) -> int:
-        return self.heads * self.head_dim
-
-    @property
-    def kv_width(self) -> int:
-        return self.kv_heads * self.head_dim
-
-
-def read_shape(
-    c: Config,
-    *,
-    hidden: tuple[str, ...] = ("hidden_size",),
-    layers: tuple[str, ...] = ("num_hidden_layers",),
-    heads: tuple[str, ...] = ("num_attention_heads",),
-    kv_heads: int | None = None,
-    kv_required: bool = False,
-    head_dim: Literal["derived", "optional", "required"] = "optional",
-) -> Shape:
-    """Widths and head counts. `kv_heads` overrides the config's; the rest says how absent keys are to be taken.
-
-    Where the library's default for an absent key is the figure of one model, not a rule, the key is required.
-    """
-    hidden_size = c.size(*hidden)
-    head_count = c.size(*heads)
-    if kv_heads is None:
-        required = kv_required and "num_key_value_heads" not in c.values
-        kv_heads = c.size("num_key_value_heads", default=None if required else head_count)
-    if head_count % kv_heads:
-        raise c.error("num_key_value_heads", kv_heads, f"a divisor of the {head_count} attention heads")
-    if head_dim == "derived" or (head_dim == "optional" and not c.has("head_dim")):
-        if hidden_size % head_count:
-            raise c.error(hidden[0], hidden_size, f"a multiple of the {head_count} attention heads")
-        dim = hidden_size // head_count
-    else:
-        dim = c.size("head_dim")
-    return Shape(
-        hidden=hidden_size,
-        layers=c.layers(*layers),
-        heads=head_count,
-        kv_heads=kv_heads,
-        head_dim=dim,
-        vocab=c.size("vocab_size"),
-    )
-
-
-def activation(c: Config, *keys: str, default: Activation) -> Activation:
-    """The MLP's activation."""
-    word = c.word(*(keys or ("hidden_act",)), default=default)
-    if word not in ACTIVATIONS:
-        raise UnknownNameError(f"activation in {c.where}", word, ACTIVATIONS)
-    return ACTIVATIONS[word]
-
-
-def rotary_dim(c: Config, head_dim: int, *, key: str = "partial_rotary_factor", default: float = 1.0) -> int:
-    """Rotated features of a head. transformers 5 keeps the share among `rope_parameters`, before it stood alone."""
-    share = c.share(key, default=default)
-    for name in ("rope_scaling", "rope_parameters"):
-        rope = c.section(name)
-        if rope is not None:
-            share = rope.share("partial_rotary_factor", default=share)
-    return int(head_dim * share)
+from ..model import Activation, Attention, Block, Experts, Linear, Mlp, Model, Norm, NormKind
+from .config import Config
+from .shape import Shape, activation
 
 
 def rms(name: str, width: int, kind: NormKind = "rms") -> Norm:
@@ -190,12 +102,19 @@ def gated_mlp(hidden: int, width: int, act: Activation, *, bias: bool = False) -
     )
 
 
-def fused_gated_mlp(hidden: int, width: int, act: Activation) -> Mlp:
-    """gate_proj and up_proj in one matrix, gate_up_proj."""
+def read_mlp(c: Config, s: Shape, *, bias: bool = False) -> Mlp:
+    """Llama's gated MLP."""
+    return gated_mlp(s.hidden, c.size("intermediate_size"), activation(c, default="silu"), bias=bias)
+
+
+def fused_gated_mlp(
+    hidden: int, width: int, act: Activation, names: tuple[str, str] = ("gate_up_proj", "down_proj")
+) -> Mlp:
+    """gate_proj and up_proj in one matrix."""
     return Mlp(
         gated=True,
-        inputs=(Linear(name="gate_up_proj", inputs=hidden, outputs=2 * width),),
-        output=Linear(name="down_proj", inputs=width, outputs=hidden),
+        inputs=(Linear(name=names[0], inputs=hidden, outputs=2 * width),),
+        output=Linear(name=names[1], inputs=width, outputs=hidden),
         width=width,
         activation=act,
     )
@@ -212,15 +131,22 @@ def plain_mlp(hidden: int, width: int, act: Activation, names: tuple[str, str], 
     )
 
 
-def sliding_layers(c: Config, layers: int, *, every: int) -> list[bool]:
-    """Whether each layer has the sliding window: what `layer_types` says, else all but each `every`-th."""
-    types = c.per_layer("layer_types", layers)
-    if types is None:
-        return [(i + 1) % every != 0 for i in range(layers)]
-    for kind in types:
-        if kind not in ("sliding_attention", "full_attention"):
-            raise unsupported(c.where, f"layers of type {str(kind)[:40]!r}")
-    return [kind == "sliding_attention" for kind in types]
+def layer(
+    s: Shape,
+    attention: Attention,
+    feed_forward: Mlp | Experts,
+    norms: tuple[Norm, ...] = (),
+    *,
+    arrangement: Literal["pre", "post", "sandwich", "parallel"] = "pre",
+) -> Block:
+    """All layers of a model, equal; Llama's two RMS norms unless others are given."""
+    return Block(
+        count=s.layers,
+        arrangement=arrangement,
+        norms=norms or (rms("input_layernorm", s.hidden), rms("post_attention_layernorm", s.hidden)),
+        attention=attention,
+        feed_forward=feed_forward,
+    )
 
 
 Kind = TypeVar("Kind", bound=Hashable)
@@ -252,3 +178,8 @@ def model(
         tied_embeddings=c.flag("tie_word_embeddings", default=tied),
         attention_dropout=c.share("attention_dropout", default=0.0),
     )
+
+
+def decoder(c: Config, s: Shape, *blocks: Block, tied: bool = False) -> Model:
+    """A model whose last norm is Llama's."""
+    return model(c, s, blocks, rms("norm", s.hidden), tied=tied)

@@ -39,7 +39,10 @@ def head(c: Setting, dtype: str) -> Head:
         logits = _logits(t, c, h)
         out = _fused_cross_entropy(t, c, logits) if loss == "fused-ce" else _cross_entropy(t, c, logits)
         t.hold(h)  # `hidden_states` of the model's forward
-        held = logits.bytes if c.stack.holds_outputs else 0
+        if c.stack.holds_outputs or c.owns_loss:
+            held = logits.bytes
+        if c.owns_loss and c.stack.fp32_outputs and c.autocast:
+            held = held + 2 * logits.bytes
     t.outputs = (out,)
     return Head(t, x, held)
 
@@ -79,6 +82,9 @@ def _cross_entropy(t: Tape, c: Setting, logits: Tensor) -> Tensor:
 
 def _upcast(t: Tape, c: Setting, logits: Tensor) -> tuple[Tensor, Tensor]:
     """fp32 logits, and what goes to the loss: older versions copy all positions but the last and hold both."""
+    if c.owns_loss:
+        shifted = t.op("shift logits", logits)
+        return shifted, cast(t, shifted, "fp32") if c.autocast else shifted
     wide = cast(t, logits, "fp32")
     return wide, t.op("shift logits", wide) if c.stack.shifts_logits else wide
 

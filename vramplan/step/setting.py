@@ -24,7 +24,7 @@ class Setting:
 
     __slots__ = (
         "adapter_dtype", "attention", "autocast", "base_dtype", "batch", "compute_dtype", "dropout", "embedding_dtype",
-        "gpu", "head_dtype", "head_targeted", "model", "norm_dtype", "quant", "rank", "recipe", "seq_len", "stack", "targets",
+        "gpu", "head_dtype", "head_targeted", "model", "norm_dtype", "owns_loss", "quant", "rank", "reentrant", "recipe", "seq_len", "stack", "targets",
         "tokens", "trains_base",
     )  # fmt: skip
 
@@ -42,6 +42,9 @@ class Setting:
         self.norm_dtype = others
         self.embedding_dtype = self.head_dtype = self.base_dtype if stack.keeps_half_embeddings else others
         self.compute_dtype = self.autocast or self.base_dtype
+        self.owns_loss = model.model_type in stack.own_loss_models
+        # prepare_model_for_kbit_training turns checkpointing on with torch's default, which is reentrant
+        self.reentrant = stack.reentrant_checkpoints or (recipe.kbit_prep and stack.kbit_prep_checkpoints)
         self.adapter_dtype = recipe.adapter_dtype
         self.dropout = recipe.lora_dropout if recipe.has_adapters else 0.0
         self.targets = target_names(model, recipe.targets) if recipe.has_adapters else frozenset[str]()

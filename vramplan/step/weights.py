@@ -158,6 +158,13 @@ def trainable(c: Setting) -> list[Part]:
     return unquantized(c) if c.trains_base else adapters(c)
 
 
+def largest_matrix_bytes(c: Setting) -> int:
+    """The largest matrix in 16 bit, which stands beside the quantised ones while it is quantised; 0 without."""
+    if c.quant == "none":
+        return 0
+    return max(allocated(2 * matrix.weights) for matrix, _ in c.model.linears())
+
+
 def buffers(c: Setting) -> int:
     """Non-parameter tensors of the model on the device."""
     return allocated(c.model.buffer_bytes_per_layer) * c.model.layers

@@ -103,7 +103,7 @@ class Mlp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experts:
-    """A mixture of experts: `count` gated MLPs of `width`, held as 3-D parameters; a token is computed by `per_token`."""
+    """A mixture of experts: `count` gated MLPs of `width`, held as fused 3-D parameters, `per_token` to a token."""
 
     count: int
     per_token: int

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 from ..errors import VramplanError
 
 TIME_LIMIT_S = 5.0
@@ -17,6 +15,8 @@ def download_config(hub_id: str) -> str:
         raise VramplanError(
             f"{hub_id}: --online needs the package huggingface_hub (pip install 'vramplan[hub]')"
         ) from None
+    import threading
+
     outcome: list[str | Exception] = []
 
     def download() -> None:

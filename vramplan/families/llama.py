@@ -91,7 +91,7 @@ def smollm3(c: Config) -> Model:
         attention = separate_attention(s, rotary=None if rotates else 0, qkv_bias=bias, output_bias=bias)
         return layer(s, attention, mlp)
 
-    return decoder(c, s, *blocks_of(rope_layers(c, s), layer), tied=True)
+    return decoder(c, s, *blocks_of(rope_layers(c, s), block), tied=True)
 
 
 def seed_oss(c: Config) -> Model:

@@ -11,7 +11,7 @@ from ..price import Kind, Price
 from .files import read_rows
 
 
-def prices() -> Iterator[Price]:
+def read_prices() -> Iterator[Price]:
     """Every price of the table, in its order."""
     for row in read_rows("prices.csv"):
         yield Price(

@@ -11,13 +11,17 @@ RUNS ?= ../shared/corpus/runs.csv
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format golden bench accuracy clean
+.PHONY: help run compile test check format golden bench accuracy clean
 
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-run: $(VENV)/.core  ## install what the main job needs, and do it
+run: compile  ## install what the main job needs, and do it
 	$(BIN)/vramplan estimate llama-70b --gpu a100-80
+
+# pip compiles what it installs, but not an editable source; PYTHONDONTWRITEBYTECODE would leave it so at every start.
+compile: $(VENV)/.core
+	@$(BIN)/python -m compileall -q vramplan profiles reports
 
 test: $(VENV)/.dev  ## install the rest (CPU torch included) and run the whole test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -36,7 +40,7 @@ golden: $(VENV)/.dev  ## write the expected outputs anew; read the diff before y
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q -k "golden or readme" $(PYTEST_ARGS)
 	git --no-pager diff --stat -- tests README.md
 
-bench: $(VENV)/.dev  ## start-up time of the main job, and a million recipes
+bench: $(VENV)/.dev compile  ## start-up time of the main job, and a million recipes
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/million.py
 

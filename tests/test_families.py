@@ -217,9 +217,9 @@ def test_one_clear_line(changes: dict[str, object], message: str) -> None:
 
 
 def test_unknown_type_and_activation_name_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match="nearest: .*llama"):
+    with pytest.raises(UnknownNameError, match=r"nearest: .*llama"):
         read(model_type="lama")
-    with pytest.raises(UnknownNameError, match="nearest: .*gelu"):
+    with pytest.raises(UnknownNameError, match=r"nearest: .*gelu"):
         read(hidden_act="gelo")
 
 

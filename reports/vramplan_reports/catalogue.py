@@ -27,7 +27,7 @@ class Listing(Generic[Row]):
 
     def sheet(self, rows: Sequence[Row], /) -> Sheet:
         table = Table(columns=self.columns, rows=tuple(tuple(map(Cell, self.cells(row))) for row in rows))
-        return (table, Lines((Cell(f"{len(rows)} {self.name}. {self.hint}", "dim"),)))
+        return (table, Lines((Cell(f"{len(rows)} listed. {self.hint}", "dim"),)))
 
     def document(self, rows: Sequence[Row], /) -> dict[str, Any]:
         return opening() | {self.name: [self.record(row) for row in rows]}
@@ -57,16 +57,14 @@ def _label(key: str) -> str:
 
 
 def _said(key: str, value: object) -> str:
-    if value is None or value == "" or value == [] or value == {}:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if key.endswith("_bytes") and isinstance(value, int):
-        return f"{gib(value, 2)} GiB"
+    if value is None or isinstance(value, bool):
+        return "" if value is None else "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, list):
+        return f"{gib(value, 2)} GiB" if key.endswith("_bytes") else f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,g}"
+    if isinstance(value, list | tuple):
         return "\n".join(map(str, value))
     if isinstance(value, dict):
-        return "\n".join(f"{inner} = {_said(inner, said) or '-'}" for inner, said in value.items())
+        return "\n".join(f"{inner}: {_said(inner, said).replace(chr(10), ', ')}" for inner, said in value.items())
     return str(value)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vramplan import __version__
-from vramplan.estimate.result import Answer, Cost, Estimate, Lever, Memory, Speed
-from vramplan.gpu import Gpu
-from vramplan.model import Model
+
+if TYPE_CHECKING:
+    from vramplan.estimate.result import Answer, Cost, Estimate, Lever, Memory, Speed
+    from vramplan.gpu import Gpu
+    from vramplan.model import Model
 
 SCHEMA_VERSION = 1
 

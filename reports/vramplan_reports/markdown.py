@@ -63,7 +63,7 @@ def _fenced_bars(chart: Bars) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = _escaped(cell.text)
+    text = _escaped(cell.text).replace("\n", "<br>")
     return f"**{text}**" if text and cell.tone in ("good", "warn", "bad", "strong") else text
 
 

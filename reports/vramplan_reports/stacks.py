@@ -12,9 +12,11 @@ from .sheet import Column
 
 
 def _record(stack: Stack) -> dict[str, Any]:
-    record = {field.name: getattr(stack, field.name) for field in fields(stack)}
-    by_method = {method: dict(knobs) for method, knobs in stack.method_defaults.items()}
-    return record | {"defaults": dict(stack.defaults), "method_defaults": by_method, "notes": list(stack.notes)}
+    """The knobs' defaults, and those habits that this stack does not share with most."""
+    record = {f.name: getattr(stack, f.name) for f in fields(stack) if getattr(stack, f.name) != f.default}
+    record["defaults"] = dict(stack.defaults)
+    record["method_defaults"] = {method: dict(knobs) for method, knobs in stack.method_defaults.items()}
+    return record
 
 
 def _cells(stack: Stack) -> tuple[str, ...]:

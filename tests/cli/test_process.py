@@ -65,3 +65,14 @@ def test_reader_that_has_seen_enough() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) == 0
+
+
+def test_interrupted() -> None:
+    code = (
+        "import vramplan.cli.app as module\n"
+        "def app(): raise KeyboardInterrupt\n"
+        "module.app = app\n"
+        "from vramplan.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")

@@ -9,13 +9,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from vramplan_reports import gpus, markdown, models, prices, stacks, terminal
 
 from vramplan.catalog import ModelEntry
 from vramplan.gpu import Gpu
 from vramplan.model import Model
 from vramplan.price import Price
 from vramplan.stack import Stack
+from vramplan_reports import gpus, markdown, models, prices, stacks, terminal
 
 Golden = Callable[[str, str], None]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from vramplan_reports.figures import many, percent
 from vramplan_reports.plain import in_ascii
 from vramplan_reports.sheet import Cell, Column, Items, Lines, Table

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from .gpu_table import find_gpu, gpus
 from .model_table import ModelEntry, aliases, find_model, models
+from .stacks import find_stack, stack_tops, stacks
 
 if TYPE_CHECKING:
     from ..price import Price
 
-__all__ = ["ModelEntry", "aliases", "find_gpu", "find_model", "gpus", "models", "prices"]
+__all__ = ["ModelEntry", "aliases", "find_gpu", "find_model", "find_stack", "gpus", "models", "prices", "stack_tops", "stacks"]
 
 
 def prices() -> Iterator[Price]:

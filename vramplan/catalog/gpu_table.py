@@ -24,13 +24,16 @@ def find_gpu(name: str) -> Gpu:
     Raises VramplanError for a name that fits cards of several sizes, and for one that fits none.
     """
     wanted = _squash(name)
-    gpu = _by_name().get(wanted)
-    if gpu is not None:
-        return gpu
+    exact = next((gpu for gpu in _gpus() if name.casefold() in (gpu.key, gpu.name.casefold())), None)
+    if exact is not None:
+        return exact
     candidates = [gpu for gpu in _gpus() if wanted in map(_squash, gpu.ambiguous_names)]
     if candidates:
         listed = ", ".join(f"{gpu.key} ({gpu.memory_gb_marketing} GB)" for gpu in candidates)
         raise VramplanError(f"GPU {name!r} comes in several memory sizes; say which, of: {listed}")
+    found = next((gpu for gpu in _gpus() if wanted in map(_squash, (gpu.key, *gpu.aliases, gpu.name))), None)
+    if found is not None:
+        return found
     names = [n for gpu in _gpus() for n in (gpu.key, *gpu.aliases, *gpu.ambiguous_names)]
     raise UnknownNameError("GPU", name, names, hint="`vramplan gpus` lists them")
 
@@ -38,16 +41,6 @@ def find_gpu(name: str) -> Gpu:
 @cache
 def _gpus() -> tuple[Gpu, ...]:
     return tuple(map(_gpu, read_rows("gpus.csv")))
-
-
-@cache
-def _by_name() -> Mapping[str, Gpu]:
-    """Squashed name -> card."""
-    names: dict[str, Gpu] = {}
-    for gpu in _gpus():
-        for name in (gpu.key, *gpu.aliases, gpu.name):
-            names[_squash(name)] = gpu
-    return names
 
 
 def _squash(name: str) -> str:

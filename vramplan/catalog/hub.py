@@ -12,9 +12,7 @@ def download_config(hub_id: str) -> str:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
-        raise VramplanError(
-            f"{hub_id}: --online needs the package huggingface_hub (pip install 'vramplan[hub]')"
-        ) from None
+        raise VramplanError(f"{hub_id}: --online needs huggingface_hub (pip install 'vramplan[hub]')") from None
     import threading
 
     outcome: list[str | Exception] = []

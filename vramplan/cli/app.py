@@ -17,8 +17,6 @@ COMMANDS = ("estimate", "explain", "models", "gpus", "stacks", "prices")
 """Each is `command` in the module of its name; none is imported before it is asked for."""
 PLUGINS = "vramplan.commands"
 """Entry points through which other packages add commands."""
-INTERRUPTED = 130
-"""What a shell reports for Ctrl-C."""
 
 
 class App(click.Group):
@@ -50,8 +48,8 @@ class App(click.Group):
             click.echo(asked.format_message())
             code = 0
         except click.exceptions.Abort:
-            code = INTERRUPTED
-        except (VramplanError, click.ClickException) as error:
+            raise KeyboardInterrupt from None
+        except (VramplanError, click.ClickException, OSError) as error:
             _complain(error)
             code = 2
         except Exception as error:
@@ -64,7 +62,7 @@ class App(click.Group):
         sys.exit(code)
 
 
-def _complain(error: VramplanError | click.ClickException) -> None:
+def _complain(error: VramplanError | click.ClickException | OSError) -> None:
     """One line what is wrong; for a wrong use of the command line, one more where to look."""
     if isinstance(error, click.ClickException):
         click.echo("vramplan: " + " ".join(error.format_message().split()), err=True)

@@ -52,24 +52,23 @@ def context_bytes(gpu: Gpu | None) -> tuple[int, tuple[int, int], Source]:
     return CONTEXT_BYTES, CONTEXT_RANGE_BYTES, "assumed"
 
 
-def stranded_bytes(step: StepMemory) -> Any:
-    """Cached blocks of the phases that do not bind: of the loss, of a layer, of the optimizer step.
+def reserved_with_room(step: StepMemory) -> Any:
+    """What the allocator holds when nothing presses it: a peak plus the buffers of the other kinds of work.
 
-    Written as the sum over the kinds of buffers, less those of the binding moment.
+    max over kinds k of (peak while k runs + buffers of the kinds that do not), kinds: loss, layer, optimizer step;
+    beside an optimizer step the checkpoints are buffers too.
     """
-    peaks: dict[str, Any] = {}
+    peaks: dict[str, Any] = {"loss": 0, "layer": 0, "optimizer": 0}
     for moment in step.moments:
         if moment.phase != "load":
             kind = _kind(step, moment)
-            peaks[kind] = largest(peaks.get(kind, 0), moment.bytes)
-    transients = _transients(step)
-    binding = largest(largest(peaks["loss"], peaks["layer"]), peaks["optimizer"])
-    everything = transients["loss"] + transients["layer"] + transients["optimizer"]
-    result: Any = 0
-    for kind in ("loss", "layer", "optimizer"):
-        own = transients[kind]
-        rest = everything - own + (step.activations if kind == "optimizer" else 0)
-        result = largest(result, peaks[kind] + rest - binding)
+            peaks[kind] = largest(peaks[kind], moment.bytes)
+    buffers = _buffers(step)
+    everything = buffers["loss"] + buffers["layer"] + buffers["optimizer"]
+    result: Any = step.allocated
+    for kind, peak in peaks.items():
+        others = everything - buffers[kind] + (step.activations if kind == "optimizer" else 0)
+        result = largest(result, peak + others)
     return result
 
 
@@ -79,8 +78,8 @@ def _kind(step: StepMemory, moment: Moment) -> str:
     return "loss" if moment.tape is step.tail.tape else "layer"
 
 
-def _transients(step: StepMemory) -> dict[str, Any]:
-    """What each kind of buffer takes at its worst, beyond what stays."""
+def _buffers(step: StepMemory) -> dict[str, Any]:
+    """What each kind of work takes at its worst, beyond what stays through the step."""
     layer: Any = 0
     for item in step.layers:
         own = largest(item.fold.forward_peak, item.fold.backward_peak)
@@ -99,14 +98,14 @@ def tiers(step: StepMemory, gpu: Gpu | None) -> Tiers:
     context, (context_low, context_high), source = context_bytes(gpu)
     low = int(allocated * EDGE_LOW) + context_low
     high = int(allocated * EDGE_HIGH) + context_high
-    edge = (low + high) // 2
-    device = allocated + stranded_bytes(step) + context
+    device = reserved_with_room(step) + context
     if gpu is not None and device > gpu.capacity_bytes:
-        device = edge + max(0, gpu.capacity_bytes - edge) // PRESSED_SHARE
+        edge = (low + high) // 2
+        device = max(allocated + context, edge + max(0, gpu.capacity_bytes - edge) // PRESSED_SHARE)
     return Tiers(
         allocated_bytes=allocated,
-        reserved_bytes=max(allocated, device - context),
-        device_bytes=max(device, allocated + context),
+        reserved_bytes=device - context,
+        device_bytes=device,
         edge_low_bytes=low,
         edge_high_bytes=high,
         context_bytes=context,

@@ -1,0 +1,62 @@
+"""Things a person should know about an answer, said in one sentence each."""
+
+from __future__ import annotations
+
+from ..model import Experts
+from ..step.setting import Setting
+from .phases import StepMemory
+
+
+def notes(step: StepMemory) -> tuple[str, ...]:
+    """Notes on one estimate, the most consequential first."""
+    c = step.c
+    found = [*_experts(c), *_precision(c), *_kernels(c), *_lengths(c), *_optimizer(step)]
+    return (*found, *c.model.notes, *c.stack.notes)
+
+
+def _experts(c: Setting) -> list[str]:
+    if c.quant == "none" or not any(isinstance(b.feed_forward, Experts) for b in c.model.blocks):
+        return []
+    share = sum(
+        b.count * b.feed_forward.expert_weights for b in c.model.blocks if isinstance(b.feed_forward, Experts)
+    )
+    percent = round(100 * share / c.model.parameters)
+    return [
+        f"The experts ({percent} % of the parameters) stay in {c.norm_dtype}: transformers 5 holds them as fused 3-D "
+        "parameters, which bitsandbytes does not quantise."
+    ]
+
+
+def _precision(c: Setting) -> list[str]:
+    gpu, r = c.gpu, c.recipe
+    if gpu is None or gpu.has_bf16:
+        return []
+    if "bf16" in (r.dtype, r.autocast):
+        return [f"The {gpu.name} has no bf16 matrix units: bf16 is emulated and slow; use --dtype fp16."]
+    return [f"The {gpu.name} has no bf16: {r.dtype} weights" + (f" under {r.autocast} autocast." if c.autocast else ".")]
+
+
+def _kernels(c: Setting) -> list[str]:
+    found: list[str] = []
+    if c.attention == "eager" and c.recipe.attention != "eager":
+        found.append("Attention runs eager: soft-capping and sinks have no sdpa kernel; flash2 would hold no score matrix.")
+    if c.attention == "sdpa-math":
+        found.append("sdpa falls to its math kernel, which holds the score matrix (fp32 or an older card, grouped K and V).")
+    limit = c.stack.fused_4bit_tokens
+    if c.quant.startswith(("nf4", "fp4")) and limit and c.tokens > limit:
+        found.append(f"{c.tokens:,} tokens a step exceed the fused 4-bit product's {limit:,}: every matrix is dequantised.")
+    return found
+
+
+def _lengths(c: Setting) -> list[str]:
+    limit = c.model.max_position_embeddings
+    if limit is None or c.seq_len <= limit:
+        return []
+    return [f"{c.seq_len:,} tokens are more than the model's context of {limit:,}."]
+
+
+def _optimizer(step: StepMemory) -> list[str]:
+    paged = step.static.optimizer.paged_bytes
+    if not paged:
+        return []
+    return [f"{paged / 2**30:.2f} GiB of optimizer state lie in managed memory, outside these figures, and may move to the host."]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import time
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -170,14 +174,16 @@ def test_a_path_without_a_file(tmp_path: Path) -> None:
         find_model(str(tmp_path))
 
 
-def test_online_without_the_package_or_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-    import time
-    from types import SimpleNamespace
+def pretend_hub(monkeypatch: pytest.MonkeyPatch, download: Callable[..., str]) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=download))
+    utils = SimpleNamespace(disable_progress_bars=lambda: None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.utils", utils)
 
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(VramplanError, match=r"somebody/some-model: --online needs huggingface_hub"):
-        find_model("somebody/some-model", online=True)
+
+def test_online_without_the_package_or_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(message: str) -> None:
+        with pytest.raises(VramplanError, match=message):
+            find_model("somebody/some-model", online=True)
 
     def slow(*_: object, **__: object) -> str:
         time.sleep(0.5)
@@ -186,23 +192,19 @@ def test_online_without_the_package_or_an_answer(monkeypatch: pytest.MonkeyPatch
     def absent(*_: object, **__: object) -> str:
         raise OSError("404 Client Error.\nEntry not found")
 
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    ask(r"somebody/some-model: --online needs huggingface_hub")
     monkeypatch.setattr("vramplan.catalog.hub.TIME_LIMIT_S", 0.05)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=slow))
-    with pytest.raises(VramplanError, match="the hub did not answer within"):
-        find_model("somebody/some-model", online=True)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=absent))
-    with pytest.raises(VramplanError, match=r"no config\.json from the hub: 404 Client Error\."):
-        find_model("somebody/some-model", online=True)
+    pretend_hub(monkeypatch, slow)
+    ask("the hub did not answer within 0.05 s")
+    pretend_hub(monkeypatch, absent)
+    ask(r"no config\.json from the hub: 404 Client Error\.$")
 
 
 def test_online_reads_what_the_hub_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-    from types import SimpleNamespace
-
     file = tmp_path / "config.json"
     file.write_text(json.dumps(LLAMA_CONFIG))
-    hub = SimpleNamespace(hf_hub_download=lambda *_, **__: str(file))
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    pretend_hub(monkeypatch, lambda *_, **__: str(file))
     model = find_model("somebody/some-model", online=True)
     assert (model.id, model.source) == ("somebody/some-model", "config.json on the hub")
 

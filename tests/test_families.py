@@ -229,6 +229,19 @@ def test_a_multimodal_config_gives_its_text_tower() -> None:
     assert "text tower of llava" in model.notes[0]
 
 
+def test_null_is_not_the_same_as_absent_where_the_library_tells_them_apart() -> None:
+    mistral = LLAMA | {"model_type": "mistral", "num_key_value_heads": 2}
+
+    def windows(**changes: object) -> list[int | None]:
+        config = {"model_type": "mistral3", "text_config": mistral | changes}
+        return [block.attention.window for block in model_from_config(config, id="config.json").blocks]
+
+    assert windows() == [4096]
+    assert windows(sliding_window=None) == [None]
+    with pytest.raises(InvalidValueError, match="num_key_value_heads: a missing key"):
+        read(model_type="mistral")
+
+
 def test_gemma_3_4b_as_published_leaves_figures_to_the_library() -> None:
     tower = {
         "model_type": "gemma3_text",

@@ -13,6 +13,7 @@ from .recipe import METHODS, Method, Recipe
 
 if TYPE_CHECKING:
     from .estimate.result import Answer
+    from .stack import Stack
 
 
 def estimate(
@@ -21,15 +22,17 @@ def estimate(
     recipe: Recipe | None = None,
     *,
     methods: tuple[Method, ...] | None = None,
-    stack: str = "trl",
+    stack: Stack | str = "trl",
+    levers: bool = False,
     online: bool = False,
 ) -> Answer:
     """Memory, verdict and limits of fine-tuning `model` on `gpu`.
 
     `model` is an alias, a hub id of the catalogue, a folder or file with a config.json, or a `Model`; `gpu` a key or
     name of the catalogue, a `Gpu`, or None for memory without a verdict. Without `methods` the recipe's own method is
-    answered, and without a recipe full, LoRA and QLoRA with the defaults of `stack`. Raises `VramplanError` with a
-    message for people where the question cannot be answered. Bytes are per GPU.
+    answered, and without a recipe full, LoRA and QLoRA with the defaults of `stack`. `levers` also works out what
+    single changes of the recipe would save, which takes longer than the estimate itself; `online` may ask the hub.
+    Raises `VramplanError` with a message for people where the question cannot be answered. Bytes are per GPU.
     """
     if methods is None:
         methods = METHODS if recipe is None else (recipe.method,)
@@ -39,4 +42,5 @@ def estimate(
         recipe or Recipe(),
         methods=methods,
         stack=stack,
+        levers=levers,
     )

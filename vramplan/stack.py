@@ -60,8 +60,6 @@ class Stack:
     """Most tokens of a step for which bitsandbytes multiplies without dequantising (0.50: 1,536); 0 = never."""
     full_fp32_master: bool = False
     """Trainable weights are held in fp32 whatever the load dtype (FSDP mixed precision, Trainer with fp16)."""
-    logits_chunk: int = 0
-    """Tokens of a chunk of the chunked loss; 0 = the tile of TRL (4,096 tokens x 16,384 entries)."""
     attention_mask: Literal["none", "full"] = "none"
     experts_quantized: bool = False
     """The stack quantises the experts of a mixture, which transformers 5 leaves in 16 bit."""

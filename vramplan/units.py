@@ -36,3 +36,8 @@ def largest(a: Any, b: Any) -> Any:
     import numpy as np
 
     return np.maximum(a, b)
+
+
+def smallest(a: Any, b: Any) -> Any:
+    """Elementwise minimum of two counts or arrays of counts."""
+    return -largest(-a, -b)

@@ -106,11 +106,20 @@ def _quantize(parameter: Any, device: Any = None, *_: Any, **__: Any) -> Any:
 
 
 @contextmanager
-def fake_params4bit() -> Iterator[None]:
-    """Linear4bit modules made inside the block hold fake parameters."""
+def fake_bitsandbytes() -> Iterator[None]:
+    """Linear4bit modules made inside the block hold fake parameters; without bitsandbytes nothing happens."""
+    if find_spec("bitsandbytes") is None:
+        yield
+        return
     import bitsandbytes as bnb
+    import bitsandbytes.functional as functional
 
-    with patch.object(bnb.nn, "Params4bit", _FakeParams4bit), patch.object(bnb.nn.modules, "Params4bit", _FakeParams4bit):
+    with (
+        patch.object(bnb.nn, "Params4bit", _FakeParams4bit),
+        patch.object(bnb.nn.modules, "Params4bit", _FakeParams4bit),
+        # the table of 8-bit codes is kept for the life of the process: fake ones must not stay behind
+        patch.dict(functional.name2qmap, {}, clear=True),
+    ):
         yield
 
 

@@ -1,85 +1,90 @@
-"""The dry run: the real step on tensors without storage.
+"""The dry run: the real step on tensors without storage, every allocation followed.
 
-Mechanism: `FakeTensorMode` on device `cpu`, with the differences to CUDA mended (`cuda_semantics`, `kernels`,
-`bnb4bit`, `tracker`). A C++ extension with a fake device guard would allow fake `cuda:0`, but needs a compiler and
-headers of the very torch build; this works wherever torch imports, and the same code runs on a real CPU, where its
-accounting is checked.
+One first step, in which optimizers make their states, then two full ones; the last is the one reported. Equal layers
+make every peak linear in depth, so two shallow models tell any depth (`depth.py`); `full_depth` runs all layers.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._subclasses import FakeTensorMode
 
 from vramplan.recipe import ResolvedRecipe
+from vramplan.stack import Stack
 
-from .bnb4bit import GemmExpansion, fake_params4bit
-from .build import DTYPES, build_config, build_model, depth
+from .build import build_config, depth_of
 from .cuda_semantics import cuda_semantics
-from .kernels import cublas_workspace_bytes, inner_bytes
-from .loop import LOOPS, Loop, run_step
-from .optimizers import build_optimizer
-from .tracker import Block, StorageTracker
+from .depth import Line, shallow_depths
+from .fake import fake_tensors
+from .imitation import A100, Card, CudaImitation
+from .loading import empty_weights
+from .loop import Loop, loop_of
+from .losses import triton_stand_ins
+from .roles import Facts, Roles, facts_of
+from .session import open_session
+from .timeline import PHASES, AliveGroup, Part, Peak, alive_after, grouped, peaks, phase_peaks
+from .tracker import StorageTracker
+from .watch import decoder_layers, follow_layers, module_names
 
-PHASES = ("load", "forward", "loss", "backward", "optimizer_step")
+STEPS = 3
+_END = Part("end", STEPS + 1, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AliveGroup:
-    """Storages alive at the peak that one kind of operator of one kind of module made."""
+class DryRun:
+    """One dry run of a model of one depth, with its stream of events."""
 
-    group: str
-    operator: str
-    module: str
-    """Module path with layer numbers replaced by `*`."""
-    phase: str
-    shape: tuple[int, ...]
-    dtype: str
-    count: int
-    bytes: int
+    layers: int
+    tracker: StorageTracker
+    parts: Mapping[Part, Peak]
+    roles: Mapping[int, str]
+    facts: Facts
+    logits_elements: int
+    seconds: float
+
+    def alive(self, part: Part) -> tuple[AliveGroup, ...]:
+        """What is held at the peak of a part."""
+        return grouped(alive_after(self.tracker, self.parts[part].event), self.roles, self.logits_elements)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryResult:
     """What a dry run found. Bytes of one GPU, each storage rounded up to 512."""
 
-    parameter_bytes: int
-    trainable_bytes: int
-    quantized_elements: int
-    optimizer_state_bytes: int
-    workspace_bytes: int
-    phase_peaks: dict[str, int]
-    """Peak of allocated bytes, by phase, workspace included (load without)."""
-    first_step_peaks: dict[str, int]
+    layers: int
+    depths: tuple[int, ...]
+    """Depths that really ran; more than one = a line through them gave the rest."""
+    facts: Facts
+    phase_peaks: Mapping[str, int]
+    """Peak of allocated bytes by phase, of the load and of the last step."""
+    first_step_peaks: Mapping[str, int]
     steady_bytes: int
-    """Between steps: weights, adapters, optimizer states."""
+    """Between steps: weights, adapters, optimizer states, workspaces."""
     peak_bytes: int
     binding_phase: str
     alive_at_peak: tuple[AliveGroup, ...]
     seconds: float
     events: int
-    notes: tuple[str, ...] = field(default=())
 
+    @property
+    def parameter_bytes(self) -> int:
+        """Weights and adapters, as allocated."""
+        return self.facts.weights_bytes + self.facts.adapters_bytes
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """The card that the dry run imitates."""
+    @property
+    def optimizer_state_bytes(self) -> int:
+        return self.facts.optimizer_bytes
 
-    compute_capability: tuple[int, int] = (8, 0)
-    multiprocessors: int = 108
-
-
-A100 = Card()
-H100 = Card(compute_capability=(9, 0), multiprocessors=132)
-T4 = Card(compute_capability=(7, 5), multiprocessors=40)
+    @property
+    def workspace_bytes(self) -> int:
+        """cuBLAS workspaces."""
+        return self.facts.workspace_bytes
 
 
 def dry_run(
@@ -87,187 +92,99 @@ def dry_run(
     recipe: ResolvedRecipe,
     *,
     card: Card = A100,
-    loop: Loop | None = None,
+    loop: Loop | Stack | None = None,
     layers: int | None = None,
-    steps: int = 3,
+    full_depth: bool = False,
 ) -> DryResult:
-    """Run `steps` real training steps of `recipe` on fake tensors; the last one is the one reported.
+    """Run training steps of `recipe` on fake tensors, as on `card`, and report allocated bytes.
 
-    `config` is the mapping of a `config.json` (model_type, hidden_size ...); `layers` replaces its depth (None = all).
-    `loop` defaults to the one of `recipe.stack` (`vramplan_bench.loop.LOOPS`), else the raw loop.
+    `config` is the mapping of a `config.json` (model_type, hidden_size ...); `layers` replaces its depth. `loop`: a
+    `vramplan_bench.loop.Loop`, or the stack that has it (None: Trainer-like, see `Loop`).
     """
+    chosen = loop_of(loop) if isinstance(loop, Stack) else loop or Loop()
+    settings = build_config(config, layers)
+    total = depth_of(settings)
+    depths = () if full_depth else shallow_depths(settings, int(recipe.seq_len))
+    if not depths:
+        return _one_depth(run_depth(config, recipe, chosen, card, total))
+    low, high = (run_depth(config, recipe, chosen, card, depth) for depth in depths)
+    return _extrapolated(low, high, total)
+
+
+def run_depth(config: Mapping[str, Any], recipe: ResolvedRecipe, loop: Loop, card: Card | None, layers: int) -> DryRun:
+    """A dry run of `layers` layers. `card` None = as on the CPU, with nothing mended (for the check against it)."""
     begin = time.perf_counter()
-    tracker = StorageTracker(inner_bytes, _expansions(card))
-    chosen = loop or LOOPS.get(recipe.stack, LOOPS["raw"])
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-    device = torch.device("cpu")
-    with fake, tracker, fake_params4bit(), cuda_semantics(recipe.attention, card.compute_capability), _module_names(tracker) as name_all:
-        settings = build_config(config, layers)
-        model = build_model(settings, recipe, device, reentrant=chosen.reentrant)
-        name_all(model)
-        _follow_loss(model, tracker)
-        optimizer = build_optimizer(recipe.optimizer, model.parameters())
+    tracker = StorageTracker(CudaImitation(card) if card else None)
+    with ExitStack() as stack:
+        stack.enter_context(fake_tensors())
+        if card is not None:
+            stack.enter_context(
+                cuda_semantics(recipe.attention, card.compute_capability, expand_kv=loop.expands_kv)
+            )
+            stack.enter_context(triton_stand_ins(tracker))
+        stack.enter_context(tracker.following())
+        session = open_session(
+            config, recipe, loop, device=torch.device("cpu"), make=empty_weights, probe=tracker, layers=layers
+        )
+        stack.enter_context(module_names(session.model, tracker))
+        follow_layers(decoder_layers(session.base, layers), tracker)
+        roles = Roles(tracker, session)
         gc.collect()
-        make_batch = _batches(settings, recipe, chosen)
-        autocast = None if recipe.autocast == "none" else DTYPES[recipe.autocast]
-        for step in range(1, steps + 1):
+        for step in range(1, STEPS + 1):
             tracker.set_phase("between", step)
-            run_step(model, optimizer, make_batch, chosen, tracker, autocast=autocast, device_type="cpu",
-                     grad_accum=recipe.grad_accum)  # fmt: skip
-            if step == 1:
-                gc.collect()
-        tracker.set_phase("end", steps + 1)
-        roles = _roles(model, optimizer, tracker)
-    return _report(tracker, model, roles, card, steps, time.perf_counter() - begin)
-
-
-def _expansions(card: Card) -> dict[Any, Callable[..., Any]]:
-    try:
-        import bitsandbytes  # noqa: F401  (registers its operators)
-    except ImportError:
-        return {}
-    gemm = GemmExpansion(card.compute_capability, card.multiprocessors)
-    return {torch.ops.bitsandbytes.gemm_4bit.default: gemm}
-
-
-def _batches(config: Any, recipe: ResolvedRecipe, loop: Loop) -> Callable[[], dict[str, torch.Tensor]]:
-    def make() -> dict[str, torch.Tensor]:
-        shape = (int(recipe.batch), int(recipe.seq_len))
-        ids = torch.zeros(shape, dtype=torch.long)
-        batch = {"input_ids": ids, "labels": ids.clone()}
-        if loop.attention_mask:
-            batch["attention_mask"] = torch.ones(shape, dtype=torch.long)
-        return batch
-
-    return make
-
-
-@contextmanager
-def _module_names(tracker: StorageTracker) -> Iterator[Callable[[torch.nn.Module], None]]:
-    """Tell the tracker which module runs."""
-    names: dict[int, str] = {}
-    stack: list[str] = []
-
-    def enter(module: torch.nn.Module, _: Any) -> None:
-        stack.append(tracker.module)
-        tracker.module = names.get(id(module), tracker.module)
-
-    def leave(module: torch.nn.Module, *_: Any) -> None:
-        tracker.module = stack.pop()
-
-    def name_all(model: torch.nn.Module) -> None:
-        names.update((id(module), name) for name, module in model.named_modules())
-
-    with ExitStack() as handles:
-        handles.callback(torch.nn.modules.module.register_module_forward_pre_hook(enter).remove)
-        handles.callback(torch.nn.modules.module.register_module_forward_hook(leave, always_call=True).remove)
-        yield name_all
-
-
-def _follow_loss(model: Any, tracker: StorageTracker) -> None:
-    """The phase `loss` begins where the model hands its logits to the loss function."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    plain = base.loss_function
-
-    def followed(*args: Any, **kwargs: Any) -> Any:
-        with tracker.phase("loss"):
-            return plain(*args, **kwargs)
-
-    base.loss_function = followed
-
-
-def _roles(model: torch.nn.Module, optimizer: Any, tracker: StorageTracker) -> dict[int, str]:
-    """Block index -> weights, adapters or optimizer, for the tensors that live between steps."""
-    roles: dict[int, str] = {}
-
-    def note(tensor: Any, role: str) -> None:
-        if isinstance(tensor, torch.Tensor):
-            index = tracker.block_of(tensor)
-            if index is not None:
-                roles[index] = role
-
-    for name, parameter in model.named_parameters():
-        note(parameter, "adapters" if "lora_" in name else "weights")
-        state = getattr(parameter, "quant_state", None)
-        while state is not None:
-            for part in (state.absmax, state.code, state.offset):
-                note(part, "weights")
-            state = state.state2
-    for buffer in model.buffers():
-        note(buffer, "weights")
-    for state in optimizer.state.values():
-        for value in state.values():
-            note(value, "optimizer")
-    return roles
-
-
-def _report(
-    tracker: StorageTracker, model: torch.nn.Module, roles: dict[int, str], card: Card, steps: int, seconds: float
-) -> DryResult:
-    peaks: dict[tuple[str, int], int] = defaultdict(int)
-    current = 0
-    marks = iter(tracker.marks)
-    upcoming = next(marks, None)
-    phase, step = "load", 0
-    best, best_at, steady = -1, 0, 0
-    for position, event in enumerate(tracker.events):
-        while upcoming is not None and upcoming.start <= position:
-            phase, step = upcoming.phase, upcoming.step
-            if phase == "between" and step == steps:
-                steady = current
-            upcoming = next(marks, None)
-        current += tracker.blocks[abs(event) - 1].bytes * (1 if event > 0 else -1)
-        key = (phase, step)
-        peaks[key] = max(peaks[key], current)
-        if step == steps and current > best and phase in PHASES:
-            best, best_at = current, position
-    workspace = 2 * cublas_workspace_bytes(card.compute_capability)
-    of_last = {p: peaks[p, steps] + workspace for p in PHASES if (p, steps) in peaks}
-    of_first = {p: peaks[p, 1] + workspace for p in PHASES if (p, 1) in peaks}
-    of_last = {"load": peaks["load", 0], **of_last}
-    alive = _alive(tracker, best_at, roles)
-    binding = max(of_last, key=lambda p: of_last[p])
-    parameters = {id(p): p for p in model.parameters()}.values()
-    return DryResult(
-        parameter_bytes=_bytes_of(tracker, roles, ("weights", "adapters")),
-        trainable_bytes=sum(p.numel() * p.element_size() for p in parameters if p.requires_grad),
-        quantized_elements=sum(2 * p.numel() for p in parameters if getattr(p, "quant_state", None) is not None),
-        optimizer_state_bytes=_bytes_of(tracker, roles, ("optimizer",)),
-        workspace_bytes=workspace,
-        phase_peaks=of_last,
-        first_step_peaks=of_first,
-        steady_bytes=steady,
-        peak_bytes=max(of_last.values()),
-        binding_phase=binding,
-        alive_at_peak=alive,
-        seconds=seconds,
-        events=len(tracker.events),
+            session.runner.run(tracker)
+        tracker.set_phase("end", STEPS + 1)
+        roles.note_lasting()
+        facts = facts_of(session, tracker, roles.found)
+    vocabulary = session.config.get_text_config().vocab_size
+    return DryRun(
+        layers=layers,
+        tracker=tracker,
+        parts=peaks(tracker),
+        roles=roles.found,
+        facts=facts,
+        logits_elements=int(vocabulary * recipe.seq_len // 2),
+        seconds=time.perf_counter() - begin,
     )
 
 
-def _bytes_of(tracker: StorageTracker, roles: Mapping[int, str], wanted: tuple[str, ...]) -> int:
-    return sum(tracker.blocks[index].bytes for index, role in roles.items() if role in wanted)
+def _one_depth(run: DryRun) -> DryResult:
+    counted = [part for part in run.parts if part.phase in PHASES and part.step in (0, STEPS)]
+    part = max(counted, key=lambda p: run.parts[p].bytes)
+    return DryResult(
+        layers=run.layers,
+        depths=(run.layers,),
+        facts=run.facts,
+        phase_peaks=phase_peaks(run.parts, 0) | phase_peaks(run.parts, STEPS),
+        first_step_peaks=phase_peaks(run.parts, 1),
+        steady_bytes=run.parts[_END].bytes,
+        peak_bytes=run.parts[part].bytes,
+        binding_phase=part.phase,
+        alive_at_peak=run.alive(part),
+        seconds=run.seconds,
+        events=len(run.tracker.events),
+    )
 
 
-def _alive(tracker: StorageTracker, at: int, roles: Mapping[int, str]) -> tuple[AliveGroup, ...]:
-    """Storages alive after event `at`, those of equal layers counted together, largest first."""
-    alive: dict[int, Block] = {}
-    for event in tracker.events[: at + 1]:
-        if event > 0:
-            alive[event - 1] = tracker.blocks[event - 1]
-        else:
-            alive.pop(-event - 1)
-    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for index, block in alive.items():
-        module = ".".join("*" if part.isdigit() else part for part in block.module.split("."))
-        role = roles.get(index) or f"{block.phase}"
-        operator = block.operator + (f" in {block.node}" if block.node else "")
-        if role in ("weights", "adapters", "optimizer"):
-            module, operator = "", ""
-        groups[role, operator, module, block.phase, block.shape, block.dtype].append(block.bytes)
-    listed = [
-        AliveGroup(group=key[0], operator=key[1], module=key[2], phase=key[3], shape=key[4], dtype=key[5],
-                   count=len(sizes), bytes=sum(sizes))
-        for key, sizes in groups.items()
-    ]  # fmt: skip
-    return tuple(sorted(listed, key=lambda g: -g.bytes))
+def _extrapolated(low: DryRun, high: DryRun, layers: int) -> DryResult:
+    line = Line(low.layers, high.layers, layers)
+    found = line.peaks(low.parts, high.parts)
+    by_step: dict[int, dict[str, int]] = {}
+    for (part, _), size in found.items():
+        if part.phase in PHASES:
+            of_step = by_step.setdefault(part.step, {})
+            of_step[part.phase] = max(of_step.get(part.phase, 0), size)
+    binding = max((pair for pair in found if pair[0].phase in PHASES and pair[0].step in (0, STEPS)), key=found.__getitem__)
+    return DryResult(
+        layers=layers,
+        depths=(low.layers, high.layers),
+        facts=line.facts(low.facts, high.facts),
+        phase_peaks={phase: size for phase, size in (by_step[0] | by_step[STEPS]).items()},
+        first_step_peaks=by_step[1],
+        steady_bytes=line.at(low.parts[_END].bytes, high.parts[_END].bytes),
+        peak_bytes=found[binding],
+        binding_phase=binding[0].phase,
+        alive_at_peak=line.groups(low.alive(binding[0]), high.alive(binding[1])),
+        seconds=low.seconds + high.seconds,
+        events=line.at(len(low.tracker.events), len(high.tracker.events)),
+    )

@@ -6,8 +6,7 @@ Sources are paths in the PyTorch repository (v2.13), read for each rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from math import prod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ _WARP = 32
 _SMALL_EMBEDDING_INDICES = 3072
 
 
-def inner_bytes(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> tuple[int, ...]:
+def inner_bytes(name: str, args: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes of the buffers that the CUDA kernel of `name` holds while it runs."""
     rule = _RULES.get(name)
     return rule(args) if rule is not None else ()
@@ -99,7 +98,3 @@ def cublas_workspace_bytes(compute_capability: tuple[int, int]) -> int:
     thread and one for the engine's backward thread.
     """
     return 32 * 2**20 if compute_capability[0] == 9 else 4096 * 1024 * 2 + 16 * 1024 * 8
-
-
-def elements(shape: tuple[int, ...]) -> int:
-    return prod(shape)

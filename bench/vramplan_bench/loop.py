@@ -1,8 +1,7 @@
-"""The training loops: what a stack does around forward, backward and the optimizer.
+"""What a stack's training loop does around forward, backward and the optimizer.
 
-`raw` is a hand-written loop (no autocast unless asked, no clipping). `hf-trainer` does what `transformers.Trainer`
-and accelerate do: autocast around forward only with outputs converted to fp32, outputs dropped before backward,
-gradients clipped to 1.0, `use_cache` off, gradients set to None.
+transformers' Trainer (with accelerate) runs autocast around the forward only, converts its outputs to fp32, drops
+them before backward, clips gradients to 1.0 and sets them to None; a hand-written loop may do none of that.
 """
 
 from __future__ import annotations
@@ -14,72 +13,110 @@ from typing import Any, Protocol
 
 import torch
 
+from vramplan.errors import UnsupportedError
+from vramplan.stack import Stack
+
+MAX_GRAD_NORM = 1.0
+"""transformers 5.23, training_args.py, max_grad_norm."""
+
 
 class Probe(Protocol):
     """Hears which phase the step is in."""
 
     def phase(self, phase: str) -> AbstractContextManager[None]: ...
-    def set_phase(self, phase: str, step: int | None = None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
     """How a stack runs a step."""
 
-    convert_outputs_to_fp32: bool = True
-    """accelerate wraps the forward so under mixed precision (accelerate.utils.convert_outputs_to_fp32)."""
-    outputs_held: bool = False
-    """Raw loops often keep `outputs` (and its logits) alive through backward."""
-    clip_grad_norm: float | None = 1.0
-    use_cache: bool | None = False
-    attention_mask: bool = True
+    fp32_outputs: bool = False
+    """accelerate converts the outputs of the forward to fp32 (utils/operations.py, ConvertOutputsToFp32)."""
+    holds_outputs: bool = False
+    """`outputs` (and the logits in it) lives through backward."""
+    clips_gradients: bool = False
+    use_cache: bool = False
+    """The loop leaves the KV cache on."""
+    attention_mask: bool = False
+    """The batch brings a mask (of ones)."""
     reentrant: bool = False
     """torch.utils.checkpoint's older way, which holds a layer's output and its gradient while it is recomputed."""
+    expands_kv: bool = False
 
 
-RAW_T4 = Loop(convert_outputs_to_fp32=False, outputs_held=True, clip_grad_norm=None, use_cache=None, attention_mask=False)
-RAW = Loop(convert_outputs_to_fp32=False, outputs_held=False, clip_grad_norm=None, attention_mask=False)
-HF_TRAINER = Loop()
+_NOT_BUILT = {
+    "fused_norm": "fused norms",
+    "fused_rope": "fused rotary kernels",
+    "fused_mlp": "fused MLP kernels",
+    "shifts_logits": "a loss that copies shifted logits",
+    "upcasts_in_model": "logits upcast inside the model",
+    "keeps_half_embeddings": "embeddings cast back to 16 bit",
+    "full_fp32_master": "fp32 master weights",
+    "experts_quantized": "quantised experts",
+    "own_loss_models": "losses inside the model",
+}
 
-LOOPS = {"raw": RAW, "raw-t4": RAW_T4, "hf-trainer": HF_TRAINER, "trl": HF_TRAINER}
+
+def loop_of(stack: Stack) -> Loop:
+    """The loop of a stack; UnsupportedError where it needs software that is not the installed one."""
+    reasons = [words for habit, words in _NOT_BUILT.items() if getattr(stack, habit)]
+    if stack.fused_lora != "none":
+        reasons.append("fused LoRA")
+    if reasons:
+        raise UnsupportedError(f"stack {stack.name!r}: the rig cannot build {reasons[0]}")
+    return Loop(
+        fp32_outputs=stack.fp32_outputs,
+        holds_outputs=stack.holds_outputs,
+        clips_gradients=stack.clips_gradients,
+        use_cache=stack.use_cache,
+        attention_mask=stack.attention_mask == "full",
+        reentrant=stack.reentrant_checkpoints,
+        expands_kv=stack.expands_kv,
+    )
 
 
-def run_step(
-    model: Any,
-    optimizer: Any,
-    make_batch: Callable[[], dict[str, torch.Tensor]],
-    loop: Loop,
-    probe: Probe,
-    *,
-    autocast: torch.dtype | None,
-    device_type: str,
-    grad_accum: int = 1,
-) -> None:
-    """One optimizer step of `grad_accum` micro-batches."""
-    for _ in range(grad_accum):
-        outputs: Any = None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRunner:
+    """One optimizer step of `grad_accum` micro-batches, whatever the device."""
+
+    model: Any
+    optimizer: Any
+    loop: Loop
+    make_batch: Callable[[], dict[str, Any]]
+    read_loss: Callable[[Any], torch.Tensor]
+    """Takes the loss from the model's outputs."""
+    autocast: torch.dtype | None
+    device_type: str
+    grad_accum: int
+
+    def run(self, probe: Probe) -> None:
+        for _ in range(self.grad_accum):
+            self._micro_batch(probe)
+        with probe.phase("optimizer_step"):
+            if self.loop.clips_gradients:
+                trainable = [p for p in self.model.parameters() if p.requires_grad]
+                # foreach is what torch picks by itself on CUDA
+                torch.nn.utils.clip_grad_norm_(trainable, MAX_GRAD_NORM, foreach=True)
+                del trainable
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _micro_batch(self, probe: Probe) -> None:
+        outputs: Any
         with probe.phase("forward"):
-            batch = make_batch()
-            if loop.use_cache is not None:
-                batch["use_cache"] = loop.use_cache  # type: ignore[assignment]
-            with torch.autocast(device_type, dtype=autocast, enabled=autocast is not None):
-                outputs = model(**batch)
-            if autocast is not None and loop.convert_outputs_to_fp32:
+            batch = self.make_batch()
+            with torch.autocast(self.device_type, dtype=self.autocast, enabled=self.autocast is not None):
+                outputs = self.model(**batch)
+            if self.autocast is not None and self.loop.fp32_outputs:
                 from accelerate.utils.operations import convert_to_fp32
 
                 outputs = convert_to_fp32(outputs)
-            loss = outputs["loss"]
-            if not loop.outputs_held:
-                outputs = None
-        if grad_accum > 1:
-            loss = loss / grad_accum
+        with probe.phase("loss"):
+            loss = self.read_loss(outputs)
+            if self.grad_accum > 1:
+                loss = loss / self.grad_accum
+        if not self.loop.holds_outputs:
+            outputs = None
+        del batch
         with probe.phase("backward"):
-            del batch
             loss.backward()
-        del loss
-    with probe.phase("optimizer_step"):
-        if loop.clip_grad_norm is not None:
-            trainable = [p for p in model.parameters() if p.requires_grad]
-            torch.nn.utils.clip_grad_norm_(trainable, loop.clip_grad_norm, foreach=True)
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)

@@ -3,23 +3,24 @@
 A `TorchDispatchMode` sees each aten operator after autograd and autocast. A storage it has not met is an allocation;
 a weak reference on the storage reports its release. Tensors are not followed: views share storage, and memory is
 released when the last view goes. The stream of events is kept, so that peaks, what was alive at them, and a replay
-through the caching allocator all come from one list.
+through the caching allocator all come from one list (`timeline`, `replay`).
 
-Three things that a dispatch mode changes or hides are mended here, so that the stream is the one of a CUDA run:
+A dispatch mode changes or hides things; they are mended here, so that the stream is the one of a run without it:
 
 * Autograd sums gradients in place when it holds the only reference, but never while a mode is on
   (torch/csrc/autograd/input_buffer.cpp, `can_accumulate_inplace`). Such a sum takes over the storage of its left side.
-* A CUDA kernel may take memory inside one operator (`kernels.inner_bytes`): taken before the outputs, returned after.
 * Tensors made by `torch.tensor(...)` without a device live on the host and are not counted.
+* A kernel may take memory inside one operator: an `Imitation` says what (`imitation.py`).
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+from unittest.mock import patch
 
 import torch
 from torch._subclasses import FakeTensor
@@ -55,42 +56,56 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The stream from event `start` on belongs to this phase of this step."""
+    """The stream from event `start` on belongs to this phase of this step, and to this part of the phase."""
 
     start: int
     phase: str
     step: int
+    segment: int | str
 
 
-InnerBytes = Callable[[str, tuple[Any, ...], Mapping[str, Any], Any], tuple[int, ...]]
-Expansion = Callable[..., Any]
+class Imitation(Protocol):
+    """What the kernels of the imitated device do that the ones that run do not."""
+
+    def inner_bytes(self, name: str, args: tuple[Any, ...]) -> tuple[int, ...]:
+        """Sizes of buffers that live while the operator runs."""
+
+    def lasting_bytes(self, name: str, in_backward: bool) -> tuple[int, ...]:
+        """Sizes of buffers that the operator's library takes, once, and keeps."""
+
+    @property
+    def expansions(self) -> Mapping[Any, Any]:
+        """Operators that are several on the imitated device."""
 
 
 class StorageTracker(TorchDispatchMode):
-    """Records allocations and releases; `events` holds +index+1 for an allocation, -(index+1) for a release."""
+    """Records allocations and releases; `events` holds index+1 for an allocation, -(index+1) for a release."""
 
-    def __init__(self, inner_bytes: InnerBytes | None = None, expansions: Mapping[Any, Expansion] | None = None) -> None:
+    def __init__(self, imitation: Imitation | None = None) -> None:
         super().__init__()
         self.blocks: list[Block] = []
         self.events: list[int] = []
         self.marks: list[Mark] = []
         self.module = ""
-        self._phase = "load"
-        self._step = 0
-        self._inner_bytes = inner_bytes
-        self._expansions = dict(expansions or {})
+        self._phase, self._step = "load", 0
+        self._imitation = imitation
+        self._expansions = imitation.expansions if imitation else {}
         self._alive: dict[int, tuple[Any, int]] = {}
         self._host: set[int] = set()
+        self._lifts_to_device = False
         self.set_phase("load", 0)
 
-    # -- stream ---------------------------------------------------------------------------------------------------
+    # -- phases -----------------------------------------------------------------------------------------------------
 
     def set_phase(self, phase: str, step: int | None = None) -> None:
         """What follows belongs to `phase` (of `step`, if that changes)."""
         self._phase = phase
-        if step is not None:
-            self._step = step
-        self.marks.append(Mark(len(self.events), phase, self._step))
+        self._step = self._step if step is None else step
+        self.set_segment("")
+
+    def set_segment(self, segment: int | str) -> None:
+        """What follows belongs to this part of the phase: the number of a layer, or a word."""
+        self.marks.append(Mark(len(self.events), self._phase, self._step, segment))
 
     @contextmanager
     def phase(self, phase: str) -> Iterator[None]:
@@ -101,6 +116,25 @@ class StorageTracker(TorchDispatchMode):
             yield
         finally:
             self.set_phase(before)
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Follow the operators inside the block."""
+        plain = torch.tensor
+
+        def tensor(*args: Any, **kwargs: Any) -> torch.Tensor:
+            before, self._lifts_to_device = self._lifts_to_device, kwargs.get("device") is not None
+            try:
+                return plain(*args, **kwargs)
+            finally:
+                self._lifts_to_device = before
+
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(torch, "tensor", tensor))
+            stack.enter_context(self)
+            yield
+
+    # -- blocks -----------------------------------------------------------------------------------------------------
 
     def allocate(self, size: int, operator: str, shape: tuple[int, ...] = (), dtype: str = "uint8") -> int:
         """Take `size` bytes; the index of the block."""
@@ -114,28 +148,24 @@ class StorageTracker(TorchDispatchMode):
         return index
 
     def release(self, index: int) -> None:
+        """Give a block back."""
         self.events.append(-(index + 1))
-
-    # -- tensors --------------------------------------------------------------------------------------------------
-
-    def register(self, tensor: torch.Tensor, operator: str) -> None:
-        """Meet a tensor: a storage not seen before is an allocation, unless it is on `meta` (a model not yet loaded)."""
-        if isinstance(tensor, FakeTensor) and tensor.fake_device.type == "meta":
-            return
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self._alive:
-            return
-        size = storage.nbytes()
-        if size == 0 or key in self._host:
-            return
-        index = self.allocate(size, operator, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
-        self._alive[key] = (weakref.ref(storage, lambda _: self._storage_gone(key)), index)
 
     def block_of(self, tensor: torch.Tensor) -> int | None:
         """Index of the block that holds a tensor, if it is followed."""
         entry = self._alive.get(tensor.untyped_storage()._cdata)
         return entry[1] if entry is not None else None
+
+    def register(self, tensor: torch.Tensor, operator: str) -> None:
+        """Meet a tensor: a storage not seen before is an allocation, unless it is on `meta` (a model not yet loaded)."""
+        if (tensor.fake_device if isinstance(tensor, FakeTensor) else tensor.device).type == "meta":
+            return
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._alive or key in self._host or storage.nbytes() == 0:
+            return
+        index = self.allocate(storage.nbytes(), operator, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        self._alive[key] = (weakref.ref(storage, lambda _: self._storage_gone(key)), index)
 
     def _storage_gone(self, key: int) -> None:
         entry = self._alive.pop(key, None)
@@ -145,39 +175,47 @@ class StorageTracker(TorchDispatchMode):
     def _take_over(self, old: torch.Tensor, new: torch.Tensor) -> None:
         """`new` was computed in place of `old`: it inherits the block."""
         entry = self._alive.pop(old.untyped_storage()._cdata, None)
-        if entry is None:
-            return
-        storage = new.untyped_storage()
-        key = storage._cdata
-        self._alive[key] = (weakref.ref(storage, lambda _: self._storage_gone(key)), entry[1])
+        if entry is not None:
+            storage = new.untyped_storage()
+            key = storage._cdata
+            self._alive[key] = (weakref.ref(storage, lambda _: self._storage_gone(key)), entry[1])
 
     def _mark_host(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata
         self._host.add(key)
-        weakref.finalize(storage, self._host.discard, key)
+        weakref.finalize(storage, self._host.discard, key).atexit = False
+
+    # -- operators --------------------------------------------------------------------------------------------------
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is _DEVICE_QUERY:
             return func(*args)
-        if func is _SCALAR:
-            return True  # data-dependent branches: "all of the mask is set", "the batch has tokens"
+        if func is _SCALAR and isinstance(args[0], FakeTensor):
+            return True  # data-dependent branches: "the mask is set everywhere", "the batch has tokens"
         expansion = self._expansions.get(func)
         if expansion is not None:
             with self:
                 out = expansion(*args, **kwargs)
             if out is not NotImplemented:
                 return out
-        name = func.name()
-        if func is _ADD and self._sums_in_place(args, kwargs):
+        if func is _ADD and _sums_in_place(args, kwargs):
             out = func(*args, **kwargs)
             self._take_over(args[0], out)
             return out
-        inner = self._inner_bytes(name, args, kwargs, None) if self._inner_bytes else ()
-        held = [self.allocate(size, f"{name} (inside)") for size in inner]
+        return self._run(func, args, kwargs)
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        name = func.name()
+        held: list[int] = []
+        if self._imitation is not None:
+            in_backward = torch._C._current_autograd_node() is not None
+            for size in self._imitation.lasting_bytes(name, in_backward):
+                self.allocate(size, f"{name} (workspace)")
+            held = [self.allocate(size, f"{name} (inside)") for size in self._imitation.inner_bytes(name, args)]
         out = func(*args, **kwargs)
-        if func is _LIFT:
+        if func is _LIFT and not self._lifts_to_device:
             self._mark_host(out)
         self._register_all(out, name)
         for index in held:
@@ -187,18 +225,17 @@ class StorageTracker(TorchDispatchMode):
     def _register_all(self, out: Any, name: str) -> None:
         if isinstance(out, torch.Tensor):
             self.register(out, name)
-        elif isinstance(out, (tuple, list)):
+        elif isinstance(out, tuple | list):
             for item in out:
                 self._register_all(item, name)
 
-    @staticmethod
-    def _sums_in_place(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Is this the autograd engine adding to a gradient that only it holds?"""
-        if kwargs or torch.is_grad_enabled() or torch._C._current_autograd_node() is None:
-            return False
-        old, new = args[0], args[1]
-        if not isinstance(new, torch.Tensor) or old.shape != new.shape or old.dtype != new.dtype:
-            return False
-        storage = old.untyped_storage()
-        references = torch._C._storage_Use_Count(storage._cdata)
-        return bool(old._use_count() <= _SOLE_TENSOR_REFERENCES and references <= _SOLE_STORAGE_REFERENCES)
+
+def _sums_in_place(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Is this the autograd engine adding to a gradient that only it holds?"""
+    if kwargs or torch.is_grad_enabled() or torch._C._current_autograd_node() is None:
+        return False
+    old, new = args[0], args[1]
+    if not isinstance(new, torch.Tensor) or old.shape != new.shape or old.dtype != new.dtype:
+        return False
+    references = torch._C._storage_Use_Count(old.untyped_storage()._cdata)
+    return bool(old._use_count() <= _SOLE_TENSOR_REFERENCES and references <= _SOLE_STORAGE_REFERENCES)

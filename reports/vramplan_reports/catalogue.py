@@ -66,5 +66,6 @@ def _said(key: str, value: object) -> str:
     if isinstance(value, list | tuple):
         return "\n".join(map(str, value))
     if isinstance(value, dict):
-        return "\n".join(f"{inner}: {_said(inner, said).replace(chr(10), ', ')}" for inner, said in value.items())
+        parts = ((inner, _said(inner, said).replace("\n", ", ")) for inner, said in value.items())
+        return "\n".join(f"{inner}: {part}" for inner, part in parts if part)
     return str(value)

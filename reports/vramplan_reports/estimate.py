@@ -9,7 +9,7 @@ from vramplan.estimate.result import Answer, Estimate, Group
 
 from .document import answers_document
 from .figures import gib, many, percent, signed_gib
-from .header import differing_knobs, knobs, title, verdict
+from .header import change, differing_knobs, knobs, title, verdict
 from .sheet import Block, Cell, Column, Flow, Heading, Items, Lines, Sheet, Table
 
 MAIN_GROUPS: tuple[Group, ...] = ("weights", "adapters", "gradients", "optimizer", "activations", "logits")
@@ -44,10 +44,7 @@ def _rows(estimates: tuple[Estimate, ...]) -> Iterator[tuple[Cell, ...]]:
     for figures in zip(*map(_figures, estimates), strict=True):
         label = figures[0][0]
         yield (Cell(label), *(cell for _, cell in figures)) if label else ()
-    differing = tuple(differing_knobs(estimates))
-    if differing:
-        yield ()
-    for knob, values in differing:
+    for knob, values in differing_knobs(estimates):
         yield (Cell(knob), *map(Cell, values))
 
 
@@ -59,7 +56,7 @@ def _figures(estimate: Estimate) -> Iterator[tuple[str, Cell]]:
     yield "needs, GiB", Cell(gib(memory.device_bytes), "strong")
     yield "  likely between", Cell("{} – {}".format(*map(gib, memory.device_interval_bytes)), "dim")
     if estimate.headroom_bytes is not None:
-        yield "to spare, GiB", Cell(signed_gib(estimate.headroom_bytes))
+        yield "to spare at least, GiB", Cell(signed_gib(estimate.headroom_bytes))
         yield f"largest batch at seq-len {asked.seq_len}", _limit(estimate.largest_micro_batch)
         yield f"longest seq-len at batch {asked.batch}", _limit(estimate.longest_seq_len)
     yield "peak in", Cell(memory.binding_phase.replace("_", " "))
@@ -71,6 +68,7 @@ def _figures(estimate: Estimate) -> Iterator[tuple[str, Cell]]:
         rest -= size
         yield f"  {group}", _amount(size)
     yield "  rest", _amount(rest)
+    yield "", Cell("")
     yield "trained parameters", Cell(many(parameters.trainable))
     yield "  of all", Cell(percent(parameters.trainable, parameters.total))
 
@@ -99,7 +97,7 @@ def _ways_out(answer: Answer) -> Iterator[Block]:
     enough = [(e, lever) for e, lever in changes if lever.makes_it_fit]
     for estimate, lever in enough[:_SHOWN_LEVERS]:
         needs = gib(lever.device_bytes)
-        ways.append(f"{estimate.recipe.method} with {lever.knob} {lever.value} would need {needs} GiB")
+        ways.append(f"{estimate.recipe.method} with {change(lever)} would need {needs} GiB")
     if not enough:
         ways.append("no single change of the recipe makes it fit")
     yield Heading("What would fit")
@@ -118,5 +116,5 @@ def _notes(estimates: tuple[Estimate, ...]) -> tuple[str, ...]:
 
 def _provenance(answer: Answer) -> str:
     sources = [term.source for estimate in answer.estimates for term in estimate.memory.terms]
-    counts = ", ".join(f"{sources.count(kind)} {kind}" for kind in ("exact", "fitted", "assumed"))
+    counts = ", ".join(f"{sources.count(kind)} {kind}" for kind in ("exact", "fitted", "assumed") if kind in sources)
     return f"{len(sources)} terms: {counts}. `vramplan explain`, asked the same way, shows each."

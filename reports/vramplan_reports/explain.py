@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from vramplan.estimate.result import Answer, Estimate, Memory, Term
+from vramplan.units import MIB
 
 from .document import answers_document
 from .figures import gib, many, percent, signed_gib
-from .header import knobs, title, verdict
+from .header import change, knobs, title, verdict
 from .sheet import Bar, Bars, Block, Cell, Column, Entries, Entry, Flow, Heading, Items, Lines, Sheet, Table
+
+SMALLEST_SHOWN_BYTES = MIB
+"""Terms below this are named but not explained in the table; JSON has them all."""
+_DECIMALS = 3
 
 
 def document(answers: tuple[Answer, ...], /) -> dict[str, Any]:
@@ -42,7 +47,9 @@ def _summary(estimate: Estimate, answer: Answer) -> Iterator[Cell]:
     if answer.gpu is not None and estimate.headroom_bytes is not None:
         needs, spare = gib(estimate.memory.device_bytes), signed_gib(estimate.headroom_bytes)
         said = verdict(estimate)
-        yield Cell(f"{said.text}: needs {needs} of {gib(answer.gpu.capacity_bytes)} GiB, {spare} to spare", said.tone)
+        yield Cell(
+            f"{said.text}: needs {needs} of {gib(answer.gpu.capacity_bytes)} GiB, at least {spare} to spare", said.tone
+        )
 
 
 def _share_trained(estimate: Estimate) -> str:
@@ -77,14 +84,21 @@ def _terms(memory: Memory) -> Iterator[Block]:
 
 
 def _ledger(terms: list[Term], memory: Memory) -> Entries:
-    """Largest first."""
-    entries = []
-    for term in sorted(terms, key=lambda term: -term.bytes):
-        everywhere = len(term.phases) == len(memory.phases)
-        phases = "every phase" if everywhere else ", ".join(term.phases).replace("_", " ")
-        aside = f"{phases} · {term.source}"
-        entries.append(Entry(amount=gib(term.bytes, 3), name=term.name, aside=aside, body=term.formula))
+    """Largest first; those that round to nothing share one entry."""
+    terms = sorted(terms, key=lambda term: -term.bytes)
+    entries = [_entry(term, memory) for term in terms if term.bytes >= SMALLEST_SHOWN_BYTES]
+    small = [term for term in terms if term.bytes < SMALLEST_SHOWN_BYTES]
+    if small:
+        amount, names = gib(sum(term.bytes for term in small), _DECIMALS), ", ".join(term.name for term in small)
+        entries.append(Entry(amount=amount, name=f"{len(small)} smaller terms", aside="", body=names))
     return Entries(titles=("GiB", "term", "lives in · source", "formula"), entries=tuple(entries))
+
+
+def _entry(term: Term, memory: Memory) -> Entry:
+    everywhere = len(term.phases) == len(memory.phases)
+    phases = "every phase" if everywhere else ", ".join(term.phases).replace("_", " ")
+    aside = f"{phases} · {term.source}"
+    return Entry(amount=gib(term.bytes, _DECIMALS), name=term.name, aside=aside, body=term.formula)
 
 
 def _tiers(memory: Memory) -> Iterator[Block]:
@@ -104,12 +118,12 @@ def _tiers(memory: Memory) -> Iterator[Block]:
 def _levers(estimate: Estimate) -> Iterator[Block]:
     if not estimate.levers:
         return
-    yield Heading("What one change would save (device, GiB)")
+    yield Heading("What one change would save (device, at the upper end, GiB)")
     yield Table(
         columns=(Column("change"), Column("saves", "right"), Column("needs then", "right"), Column("")),
         rows=tuple(
             (
-                Cell(f"{lever.knob} {lever.value}"),
+                Cell(change(lever)),
                 Cell(gib(lever.saved_bytes, 2)),
                 Cell(gib(lever.device_bytes, 2)),
                 Cell("makes it fit", "good") if lever.makes_it_fit and estimate.verdict == "does_not_fit" else Cell(""),

@@ -20,12 +20,12 @@ def _record(stack: Stack) -> dict[str, Any]:
 
 
 def _cells(stack: Stack) -> tuple[str, ...]:
-    return (stack.name, stack.title, stack.versions, f"no: {stack.unsupported}" if stack.unsupported else "yes")
+    return (stack.name, stack.title, "not yet" if stack.unsupported else "yes")
 
 
 LISTING = Listing(
     name="stacks",
-    columns=(Column("stack"), Column("what it is"), Column("versions"), Column("estimated")),
+    columns=(Column("stack", whole=True), Column("what it is"), Column("estimated", whole=True)),
     cells=_cells,
     record=_record,
     hint="--show STACK tells the defaults and habits of one.",

@@ -12,7 +12,18 @@ from .stacks import find_stack, stack_tops, stacks
 if TYPE_CHECKING:
     from ..price import Price
 
-__all__ = ["ModelEntry", "aliases", "find_gpu", "find_model", "find_stack", "gpus", "models", "prices", "stack_tops", "stacks"]
+__all__ = [
+    "ModelEntry",
+    "aliases",
+    "find_gpu",
+    "find_model",
+    "find_stack",
+    "gpus",
+    "models",
+    "prices",
+    "stack_tops",
+    "stacks",
+]
 
 
 def prices() -> Iterator[Price]:

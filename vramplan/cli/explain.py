@@ -19,6 +19,6 @@ def command(model: str, question: Question, output_format: str) -> int:
 
     Explains QLoRA unless --method says otherwise. MODEL, options and exit codes are those of `vramplan estimate`.
     """
-    answers = question.answers(model, ("qlora",))
+    answers = question.answers(model, ("qlora",), levers=True)
     show(report, answers, output_format)
     return 0 if any(answer.any_fits for answer in answers) else 1

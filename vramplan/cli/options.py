@@ -31,12 +31,13 @@ class Question:
     stack: str
     online: bool
 
-    def answers(self, model: str, methods: tuple[Method, ...]) -> tuple[Answer, ...]:
+    def answers(self, model: str, methods: tuple[Method, ...], *, levers: bool = False) -> tuple[Answer, ...]:
         """One answer per card; `methods` where the command line names none."""
         from ..api import estimate
 
+        asked = self.methods or methods
         return tuple(
-            estimate(model, gpu, self.recipe, methods=self.methods or methods, stack=self.stack, online=self.online)
+            estimate(model, gpu, self.recipe, methods=asked, stack=self.stack, levers=levers, online=self.online)
             for gpu in self.gpus
         )
 

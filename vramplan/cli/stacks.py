@@ -6,7 +6,7 @@ import click
 
 from vramplan_reports import stacks as report
 
-from ..stack import find_stack, stacks
+from ..catalog import find_stack, stacks
 from .options import format_options
 from .output import show
 from .search import matching

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ..model import Block
 from ..step.block import block as block_tape
 from ..step.head import embedding_gradient_bytes, head
-from ..step.memory import Fold, fold
+from ..step.memory import Fold, fold, saved_storages, sum_bytes
 from ..step.optimizer import OptimizerMemory, optimizer_memory
 from ..step.setting import Setting
 from ..step.tape import Tape, Tensor
@@ -111,15 +111,24 @@ class StepMemory:
         self.tail = head(c, dtype)
         self.head = fold(self.tail.tape, self.tail.x)
         self.accumulates = c.recipe.grad_accum > 1
-        kept: Any = 0
-        for layer in self.layers:
-            kept = kept + layer.count * self._kept(layer)
-        self.activations = kept
+        self.activations = self._all_kept(dtype)
         self.moments = [self._load(), *self._forward(), *self._backward(), self._optimizer_step()]
 
     def _kept(self, layer: Layer) -> Any:
         """What one layer leaves between its forward and its backward."""
         return layer.input_bytes if self.c.recipe.checkpointing else layer.fold.saved_bytes
+
+    def _all_kept(self, dtype: str) -> Any:
+        """What all layers leave for backward. Ahead of the first adapter no gradient flows, so nothing is saved there
+        (checkpointing makes the embedding's output require one: PEFT's enable_input_require_grads)."""
+        c = self.c
+        kept: Any = 0
+        for layer in self.layers:
+            kept = kept + layer.count * self._kept(layer)
+        if c.recipe.checkpointing or c.trains_base:
+            return kept
+        tape, _ = block_tape(c, c.model.blocks[0], dtype, needs_grad=False)
+        return kept - self._kept(self.layers[0]) + sum_bytes(saved_storages(tape.ops))
 
     @property
     def gradients(self) -> Any:
@@ -138,11 +147,16 @@ class StepMemory:
         last, static = self.layers[-1], self.static.total
         others = self.activations - self._kept(last)
         made = self._made(0)
+
+        def tail(phase: PhaseName, tape_bytes: Any, at: int) -> Moment:
+            return Moment(phase, static, activations=self.activations, gradients=made, tape=self.tail.tape,
+                          x=self.tail.x, tape_bytes=tape_bytes, at=at)  # fmt: skip
+
         return [
             Moment("forward", static, activations=others, gradients=made, tape=last.tape, x=last.x,
                    tape_bytes=last.fold.forward_peak, at=last.fold.forward_at),
-            Moment("loss", static, activations=self.activations, gradients=made, tape=self.tail.tape, x=self.tail.x,
-                   tape_bytes=self.head.forward_peak, at=self.head.forward_at),
+            tail("forward", self.head.forward_peak, self.head.forward_at),
+            tail("loss", self.head.loss_peak, self.head.loss_at),
         ]  # fmt: skip
 
     def _backward(self) -> list[Moment]:
@@ -182,8 +196,9 @@ class StepMemory:
 
     def _optimizer_step(self) -> Moment:
         return Moment(
-            "optimizer_step", self.static.total, gradients=self.gradients, extra=self.static.optimizer.temporary_bytes
-        )
+            "optimizer_step", self.static.total, gradients=self.gradients,
+            extra=self.static.optimizer.temporary_bytes + self.tail.held_bytes,
+        )  # fmt: skip
 
     @property
     def phases(self) -> dict[PhaseName, Any]:

@@ -193,7 +193,7 @@ def _by_name(storages: Iterable[Storage]) -> dict[str, tuple[int, int]]:
 def _elsewhere(step: StepMemory, binding: Moment) -> list[Term]:
     """Peaks of other phases, for those who ask what logits or the optimizer step would take."""
     found: list[Term] = []
-    loss = max(step.head.forward_peak, step.head.backward_peak)
+    loss = max(step.head.forward_peak, step.head.loss_peak, step.head.backward_peak)
     if binding.tape is not step.tail.tape and binding.phase != "loss":
         formula = f"{step.c.tokens:,} tokens x {step.c.model.vocab_size:,} entries, {step.c.recipe.loss} loss"
         found.append(_term("logits and loss", "logits", loss, ("loss",), "exact", formula))

@@ -86,7 +86,7 @@ def _buffers(step: StepMemory) -> dict[str, Any]:
         kept = item.input_bytes if step.c.recipe.checkpointing else item.fold.saved_bytes
         layer = largest(layer, largest(own - kept, 0))
     return {
-        "loss": largest(step.head.forward_peak, step.head.backward_peak),
+        "loss": largest(largest(step.head.forward_peak, step.head.loss_peak), step.head.backward_peak),
         "layer": layer,
         "optimizer": step.static.optimizer.temporary_bytes,
     }

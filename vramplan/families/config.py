@@ -38,7 +38,8 @@ class Config:
 
     def defaulting(self, **figures: object) -> Config:
         """The same keys, with figures for those that are absent."""
-        return replace(self, values={**figures, **{k: v for k, v in self.values.items() if v is not None}})
+        absent = {key: figure for key, figure in figures.items() if not self.has(key)}
+        return replace(self, values={**self.values, **absent})
 
     def size(self, *keys: str, default: int | None = None, limit: int = LARGEST_SIZE) -> int:
         """A width or count of at least 1."""
@@ -81,9 +82,9 @@ class Config:
 
     def window(self, default: int | None) -> int | None:
         """`sliding_window`, where null means none but an absent key the library's default."""
-        if "sliding_window" in self.values and not self.has("sliding_window"):
-            return None
-        return default if not self.has("sliding_window") else self.size("sliding_window")
+        if "sliding_window" not in self.values:
+            return default
+        return self.size("sliding_window") if self.has("sliding_window") else None
 
     def indices(self, key: str) -> frozenset[int]:
         """A list of layer numbers; empty where the key is absent."""
@@ -105,6 +106,9 @@ class Config:
         """Refuse a variant of a known family that the parts cannot describe."""
         if condition:
             raise unsupported(self.where, what)
+
+    def missing(self, key: str) -> InvalidValueError:
+        return self.error(key, _ABSENT, "allowed")
 
     def error(self, key: str, value: object, expected: str) -> InvalidValueError:
         return InvalidValueError(f"{self.where}: {key}", value, expected)

@@ -51,7 +51,7 @@ def mixture(
 
 
 def mixtral(c: Config) -> Model:
-    s = read_shape(c, kv_required=True)
+    s = read_shape(c, kv_heads="required")
     return decoder(c, s, layer(s, separate_attention(s, window=c.window(None)), mixture(c, s)))
 
 
@@ -71,7 +71,7 @@ def granitemoe(c: Config) -> Model:
 
 
 def phimoe(c: Config) -> Model:
-    s = read_shape(c, kv_required=True)
+    s = read_shape(c, kv_heads="required")
     bias = c.flag("attention_bias", default=False)
     norms = (layer_norm("input_layernorm", s.hidden), layer_norm("post_attention_layernorm", s.hidden))
     attention = separate_attention(s, qkv_bias=bias, output_bias=bias, window=c.window(None))
@@ -86,7 +86,7 @@ def linear_router(experts: Experts) -> Experts:
 
 
 def minimax_m2(c: Config) -> Model:
-    s = read_shape(c, kv_required=True, head_dim="required")
+    s = read_shape(c, kv_heads="required", head_dim="required")
     rotary = c.size("rotary_dim", limit=s.head_dim) if c.has("rotary_dim") else rotary_dim(c, s.head_dim)
     attention = separate_attention(s, rotary=rotary, qk_norms=projection_norms(s))
     return decoder(c, s, layer(s, attention, mixture(c, s)))
@@ -94,7 +94,7 @@ def minimax_m2(c: Config) -> Model:
 
 def gpt_oss(c: Config) -> Model:
     """Windows in every second layer, a learned sink for each head, biases everywhere."""
-    s = read_shape(c, kv_required=True, head_dim="required")
+    s = read_shape(c, kv_heads="required", head_dim="required")
     bias, window = c.flag("attention_bias", default=True), c.window(128)
     experts = mixture(c, s, router="router", bias=True)
 
@@ -104,7 +104,7 @@ def gpt_oss(c: Config) -> Model:
         )
         return layer(s, attention, experts)
 
-    return replace(decoder(c, s, *blocks_of(sliding_layers(c, s.layers, every=2), block)), sdpa=False)
+    return replace(decoder(c, s, *blocks_of(sliding_layers(c, s, every=2), block)), sdpa=False)
 
 
 def _sparse_layers(c: Config, s: Shape) -> list[bool]:
@@ -122,7 +122,7 @@ def _qwen_moe(c: Config, s: Shape, attention: Attention, experts: Experts) -> Mo
 
 
 def qwen2_moe(c: Config) -> Model:
-    s = read_shape(c, kv_required=True)
+    s = read_shape(c, kv_heads="required")
     attention = separate_attention(s, qkv_bias=c.flag("qkv_bias", default=True))
     shared = c.size("shared_expert_intermediate_size")
     experts = mixture(c, s, count="num_experts", width="moe_intermediate_size", shared=shared)
@@ -131,7 +131,7 @@ def qwen2_moe(c: Config) -> Model:
 
 
 def qwen3_moe(c: Config) -> Model:
-    s = read_shape(c, kv_required=True)
+    s = read_shape(c, kv_heads="required")
     bias = c.flag("attention_bias", default=False)
     attention = separate_attention(s, qkv_bias=bias, output_bias=bias, qk_norms=head_norms(s))
     count = "num_experts" if c.has("num_experts") else "num_local_experts"
@@ -140,7 +140,7 @@ def qwen3_moe(c: Config) -> Model:
 
 def ernie4_5_moe(c: Config) -> Model:
     """The router's correction, one figure an expert, is a parameter here."""
-    s = read_shape(c, kv_required=True)
+    s = read_shape(c, kv_heads="required")
     bias = c.flag("use_bias", default=False)
     c.refuse_if(bias, "ernie4_5_moe with biases")
     first, last = c.count("moe_layer_start_index", default=1), c.values.get("moe_layer_end_index", -1)
@@ -167,7 +167,7 @@ def ernie4_5_moe(c: Config) -> Model:
 
 
 def glm4_moe(c: Config) -> Model:
-    s = read_shape(c, kv_required=True)
+    s = read_shape(c, kv_heads="required")
     attention = separate_attention(
         s,
         rotary=rotary_dim(c, s.head_dim, default=0.5),
@@ -190,7 +190,7 @@ def dense_then_experts(c: Config, s: Shape, attention: Attention) -> tuple[Block
 
 def llama4(c: Config) -> Model:
     """The library's code computes every expert for every token, on zeroed inputs where the router chose another."""
-    s = read_shape(c, kv_required=True, head_dim="required")
+    s = read_shape(c, kv_heads="required", head_dim="required")
     bias = c.flag("attention_bias", default=False)
     chunk = c.size("attention_chunk_size") if c.has("attention_chunk_size") else None
     normed = c.flag("use_qk_norm", default=True)

@@ -20,7 +20,7 @@ def phi3(c: Config) -> Model:
 
 def _glm(c: Config, *names: str) -> Model:
     """`names` of the norms in the order of use: two before the parts, or four around them."""
-    s = read_shape(c, kv_required=True, head_dim="required")
+    s = read_shape(c, kv_heads="required", head_dim="required")
     rotary = rotary_dim(c, s.head_dim, default=0.5)
     attention = separate_attention(s, rotary=rotary, qkv_bias=c.flag("attention_bias", default=True))
     mlp = fused_gated_mlp(s.hidden, c.size("intermediate_size"), activation(c, default="silu"))

@@ -17,7 +17,7 @@ def unit_rms(name: str, width: int) -> Norm:
 
 
 def gemma(c: Config) -> Model:
-    s = read_shape(c, kv_required=True, head_dim="required")
+    s = read_shape(c, kv_heads="required", head_dim="required")
     bias = c.flag("attention_bias", default=False)
     act = activation(c, default="gelu_tanh")
     # The official configs say "gelu" and mean its tanh form (GemmaConfig.__post_init__).
@@ -29,7 +29,7 @@ def gemma(c: Config) -> Model:
 
 def _alternating(c: Config, *, every: int, qk_norm: bool, softcaps: tuple[bool, bool]) -> Model:
     """Gemma 2 and 3; `softcaps` = the library's default for attention scores and for logits."""
-    s = read_shape(c, kv_required=True, head_dim="required")
+    s = read_shape(c, kv_heads="required", head_dim="required")
     bias = c.flag("attention_bias", default=False)
     softcap = _softcap(c, "attn_logit_softcapping", softcaps[0])
     window = c.window(4096)
@@ -50,7 +50,7 @@ def _alternating(c: Config, *, every: int, qk_norm: bool, softcaps: tuple[bool, 
         )
         return layer(s, attention, mlp, norms, arrangement="sandwich")
 
-    blocks = blocks_of(sliding_layers(c, s.layers, every=every), block)
+    blocks = blocks_of(sliding_layers(c, s, every=every), block)
     return replace(
         model(c, s, blocks, unit_rms("norm", s.hidden), tied=True),
         embedding_scale=True,

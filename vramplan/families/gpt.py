@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from ..model import Activation, Attention, Block, Linear, Mlp, Model, Norm
 from .config import Config
@@ -19,15 +20,8 @@ def _gpt2_like(c: Config, *, multi_query: bool, act: Activation) -> Model:
     """Fused c_attn, learned positions, dropouts on by default (GPT2Config, GPTBigCodeConfig)."""
     c.refuse_if(c.flag("add_cross_attention", default=False), "cross attention")
     positions = c.size("n_positions", "max_position_embeddings")
-    heads = ("n_head", "num_attention_heads")
-    s = read_shape(
-        c,
-        hidden=("n_embd", "hidden_size"),
-        layers=("n_layer", "num_hidden_layers"),
-        heads=heads,
-        kv_heads=1 if multi_query else c.size(*heads),
-        head_dim="derived",
-    )
+    kv_heads: Literal[1, "all"] = 1 if multi_query else "all"
+    s = read_shape(c, names=("n_embd", "n_layer", "n_head"), kv_heads=kv_heads, head_dim="derived")
     mlp = plain_mlp(
         s.hidden,
         c.size("n_inner", default=4 * s.hidden),
@@ -58,15 +52,7 @@ def gpt_bigcode(c: Config) -> Model:
 
 
 def bloom(c: Config) -> Model:
-    heads = ("n_head", "num_attention_heads")
-    s = read_shape(
-        c,
-        hidden=("n_embed", "hidden_size"),
-        layers=("n_layer", "num_hidden_layers"),
-        heads=heads,
-        kv_heads=c.size(*heads),
-        head_dim="derived",
-    )
+    s = read_shape(c, names=("n_embed", "n_layer", "n_head"), kv_heads="all", head_dim="derived")
     c.refuse_if(
         c.flag("apply_residual_connection_post_layernorm", default=False), "bloom with residuals behind the norms"
     )
@@ -85,7 +71,7 @@ def bloom(c: Config) -> Model:
 
 def opt(c: Config) -> Model:
     """OPT-350m is another model than its sisters: norms behind the parts, and embeddings of half the width."""
-    s = read_shape(c, kv_heads=c.size("num_attention_heads"), head_dim="derived")
+    s = read_shape(c, kv_heads="all", head_dim="derived")
     c.refuse_if(c.share("layerdrop", default=0.0) > 0, "opt with layerdrop")
     bias, affine = c.flag("enable_bias", default=True), c.flag("layer_norm_elementwise_affine", default=True)
     before = c.flag("do_layer_norm_before", default=True)
@@ -116,15 +102,7 @@ def opt(c: Config) -> Model:
 
 def mpt(c: Config) -> Model:
     """transformers' MPT: always ALiBi, no biases, an MLP of four times the width, whatever else its config says."""
-    heads = ("n_heads", "num_attention_heads")
-    s = read_shape(
-        c,
-        hidden=("d_model", "hidden_size"),
-        layers=("n_layers", "num_hidden_layers"),
-        heads=heads,
-        kv_heads=c.size(*heads),
-        head_dim="derived",
-    )
+    s = read_shape(c, names=("d_model", "n_layers", "n_heads"), kv_heads="all", head_dim="derived")
     attn = c.section("attn_config")
     dropout = attn.share("attn_pdrop", default=0.0) if attn else 0.0
     mlp = plain_mlp(s.hidden, 4 * s.hidden, "gelu", ("up_proj", "down_proj"))
@@ -141,7 +119,7 @@ def mpt(c: Config) -> Model:
 
 
 def starcoder2(c: Config) -> Model:
-    s = read_shape(c, kv_required=True)
+    s = read_shape(c, kv_heads="required")
     bias = c.flag("use_bias", default=True)
     mlp = plain_mlp(
         s.hidden, c.size("intermediate_size"), activation(c, default="gelu_tanh"), ("c_fc", "c_proj"), bias=bias

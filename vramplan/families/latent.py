@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..model import Attention, Linear, Model
 from .config import Config
 from .experts import dense_then_experts, mixture
@@ -12,10 +10,8 @@ from .shape import Shape, read_shape
 
 
 def _read_shape(c: Config) -> Shape:
-    """`head_dim` of these configs is the rotated part only; what counts are the three sizes read below."""
-    rope, nope = c.size("qk_rope_head_dim"), c.size("qk_nope_head_dim")
-    c = replace(c, values={**c.values, "head_dim": rope + nope})
-    return read_shape(c, kv_heads=c.size("num_attention_heads"), head_dim="required")
+    """`head_dim` in these configs is the rotated part of a head only."""
+    return read_shape(c, kv_heads="all", head_dim=c.size("qk_rope_head_dim") + c.size("qk_nope_head_dim"))
 
 
 def latent_attention(c: Config, s: Shape) -> Attention:
@@ -23,7 +19,7 @@ def latent_attention(c: Config, s: Shape) -> Attention:
     rope, nope, v = c.size("qk_rope_head_dim"), c.size("qk_nope_head_dim"), c.size("v_head_dim")
     rank, bias = c.size("kv_lora_rank"), c.flag("attention_bias", default=False)
     if "q_lora_rank" not in c.values:
-        raise c.error("q_lora_rank", None, "given (null = queries are not compressed)")
+        raise c.missing("q_lora_rank")  # null says that queries are not compressed
     q_rank = c.size("q_lora_rank") if c.has("q_lora_rank") else 0
     queries: tuple[Linear, ...] = (Linear(name="q_proj", inputs=s.hidden, outputs=s.q_width),)
     if q_rank:

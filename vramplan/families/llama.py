@@ -54,24 +54,24 @@ def granite_hybrid(c: Config) -> Model:
 
 
 def mistral(c: Config) -> Model:
-    s = read_shape(c, kv_required=True)
+    s = read_shape(c, kv_heads="required")
     return decoder(c, s, layer(s, separate_attention(s, window=c.window(4096)), read_mlp(c, s)))
 
 
 def ministral3(c: Config) -> Model:
-    s = read_shape(c, kv_required=True, head_dim="required")
+    s = read_shape(c, kv_heads="required", head_dim="required")
     return decoder(c, s, layer(s, separate_attention(s, window=c.window(None)), read_mlp(c, s)))
 
 
 def qwen2(c: Config) -> Model:
-    s = read_shape(c, kv_required=True)
+    s = read_shape(c, kv_heads="required")
     mlp = read_mlp(c, s)
     blocks = blocks_of(late_windows(c, s), lambda w: layer(s, separate_attention(s, qkv_bias=True, window=w), mlp))
     return decoder(c, s, *blocks)
 
 
 def qwen3(c: Config) -> Model:
-    s = read_shape(c, kv_required=True, head_dim="required")
+    s = read_shape(c, kv_heads="required", head_dim="required")
     bias, mlp, norms = c.flag("attention_bias", default=False), read_mlp(c, s), head_norms(s)
 
     def block(window: int | None) -> Block:
@@ -83,7 +83,7 @@ def qwen3(c: Config) -> Model:
 
 def smollm3(c: Config) -> Model:
     """Every fourth layer, or those `no_rope_layers` marks with 0, has no rotary positions."""
-    s = read_shape(c, kv_required=True)
+    s = read_shape(c, kv_heads="required")
     c.refuse_if(c.flag("use_sliding_window", default=False), "smollm3 with a sliding window")
     bias, mlp = c.flag("attention_bias", default=False), read_mlp(c, s, bias=c.flag("mlp_bias", default=False))
 
@@ -96,7 +96,7 @@ def smollm3(c: Config) -> Model:
 
 def seed_oss(c: Config) -> Model:
     """Trains with its dropouts on, as its config says."""
-    s = read_shape(c, kv_required=True, head_dim="required")
+    s = read_shape(c, kv_heads="required", head_dim="required")
     attention = separate_attention(
         s, qkv_bias=c.flag("attention_bias", default=True), output_bias=c.flag("attention_out_bias", default=False)
     )
@@ -132,7 +132,7 @@ def apertus(c: Config) -> Model:
 
 
 def ernie(c: Config) -> Model:
-    s = read_shape(c, kv_required=True, head_dim="required")
+    s = read_shape(c, kv_heads="required", head_dim="required")
     bias = c.flag("use_bias", default=False)
     attention = separate_attention(s, qkv_bias=bias, output_bias=bias)
     return replace(decoder(c, s, layer(s, attention, read_mlp(c, s, bias=bias)), tied=True), attention_dropout=0.0)

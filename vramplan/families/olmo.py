@@ -54,18 +54,18 @@ def olmo2(c: Config) -> Model:
 def olmo3(c: Config) -> Model:
     s = read_shape(c)
     window = c.window(4096)
-    layers = [(window if slides else None, True) for slides in sliding_layers(c, s.layers, every=4)]
+    layers = [(window if slides else None, True) for slides in sliding_layers(c, s, every=4)]
     return _post_norm(c, s, layers, projection_norms(s), bias=c.flag("attention_bias", default=False))
 
 
 def exaone4(c: Config) -> Model:
     """Where there is a window, the layers without it have no rotary positions either."""
-    s = read_shape(c, kv_required=True)
+    s = read_shape(c, kv_heads="required")
     window = c.window(4096)
     if window is None:
         return _post_norm(c, s, [(None, True)] * s.layers, head_norms(s))
     every = 4 if c.has("layer_types") else c.size("sliding_window_pattern", default=4)
-    layers = [(window if slides else None, slides) for slides in sliding_layers(c, s.layers, every=every)]
+    layers = [(window if slides else None, slides) for slides in sliding_layers(c, s, every=every)]
     return _post_norm(c, s, layers, head_norms(s))
 
 

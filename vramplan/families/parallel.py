@@ -43,7 +43,7 @@ def cohere2(c: Config) -> Model:
     s = read_shape(c, head_dim="derived")
     window = c.window(4096)
     every = c.size("sliding_window_pattern", default=4)
-    return _cohere(c, s, [(window if slides else None, slides) for slides in sliding_layers(c, s.layers, every=every)])
+    return _cohere(c, s, [(window if slides else None, slides) for slides in sliding_layers(c, s, every=every)])
 
 
 def phi(c: Config) -> Model:
@@ -70,7 +70,7 @@ def phi(c: Config) -> Model:
 
 
 def stablelm(c: Config) -> Model:
-    s = read_shape(c, kv_required=True, head_dim="derived")
+    s = read_shape(c, kv_heads="required", head_dim="derived")
     norms: tuple[Norm, ...] = ()
     if c.flag("qk_layernorm", default=False):  # a LayerNorm for each head, held in a list
         norms = (layer_norm("q_layernorm", s.q_width, bias=False), layer_norm("k_layernorm", s.kv_width, bias=False))
@@ -92,14 +92,7 @@ def stablelm(c: Config) -> Model:
 def gptj(c: Config) -> Model:
     """Each layer keeps an fp32 table of sines and cosines, positions x rotated features."""
     positions = c.size("n_positions", "max_position_embeddings")
-    s = read_shape(
-        c,
-        hidden=("n_embd", "hidden_size"),
-        layers=("n_layer", "num_hidden_layers"),
-        heads=("n_head", "num_attention_heads"),
-        kv_heads=c.size("n_head", "num_attention_heads"),
-        head_dim="derived",
-    )
+    s = read_shape(c, names=("n_embd", "n_layer", "n_head"), kv_heads="all", head_dim="derived")
     rotary = c.size("rotary_dim", limit=s.head_dim) if c.has("rotary_dim") else s.head_dim
     act = activation(c, "activation_function", default="gelu_new")
     width = c.size("n_inner", default=4 * s.hidden)
@@ -117,7 +110,7 @@ def gptj(c: Config) -> Model:
 
 
 def gpt_neox(c: Config) -> Model:
-    s = read_shape(c, kv_heads=c.size("num_attention_heads"), head_dim="derived")
+    s = read_shape(c, kv_heads="all", head_dim="derived")
     bias = c.flag("attention_bias", default=True)
     attention = fused_attention(
         s,

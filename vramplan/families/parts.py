@@ -60,7 +60,6 @@ def fused_attention(
     bias: tuple[bool, bool] = (False, False),
     window: int | None = None,
     alibi: bool = False,
-    qk_norms: tuple[Norm, ...] = (),
 ) -> Attention:
     """One matrix for q, k and v, and the output matrix; `names` and `bias` in that order."""
     return Attention(
@@ -74,7 +73,6 @@ def fused_attention(
         rotary_dim=rotary,
         window=window,
         alibi=alibi,
-        qk_norms=qk_norms,
     )
 
 

@@ -46,36 +46,36 @@ class Shape:
 def read_shape(
     c: Config,
     *,
-    hidden: tuple[str, ...] = ("hidden_size",),
-    layers: tuple[str, ...] = ("num_hidden_layers",),
-    heads: tuple[str, ...] = ("num_attention_heads",),
-    kv_heads: int | None = None,
-    kv_required: bool = False,
-    head_dim: Literal["derived", "optional", "required"] = "optional",
+    names: tuple[str, str, str] = ("hidden_size", "num_hidden_layers", "num_attention_heads"),
+    kv_heads: int | Literal["optional", "required", "all"] = "optional",
+    head_dim: int | Literal["optional", "required", "derived"] = "optional",
 ) -> Shape:
-    """Widths and head counts. `kv_heads` overrides the config's; the rest says how absent keys are to be taken.
+    """Widths and head counts. `names` = the family's own keys for hidden size, layers and heads, where it has such.
 
-    Where the library's default for an absent key is the figure of one model, not a rule, the key is required.
+    Absent `num_key_value_heads` mean as many as heads, absent `head_dim` hidden size / heads, unless they are required:
+    where the library's default is the figure of one model, not a rule. `all`, `derived` = the key does not count.
     """
-    hidden_size = c.size(*hidden)
-    head_count = c.size(*heads)
-    if kv_heads is None:
-        required = kv_required and "num_key_value_heads" not in c.values
-        kv_heads = c.size("num_key_value_heads", default=None if required else head_count)
-    if head_count % kv_heads:
-        raise c.error("num_key_value_heads", kv_heads, f"a divisor of the {head_count} attention heads")
-    if head_dim == "derived" or (head_dim == "optional" and not c.has("head_dim")):
-        if hidden_size % head_count:
-            raise c.error(hidden[0], hidden_size, f"a multiple of the {head_count} attention heads")
-        dim = hidden_size // head_count
-    else:
-        dim = c.size("head_dim")
+    hidden = c.size(names[0], "hidden_size")
+    heads = c.size(names[2], "num_attention_heads")
+    if kv_heads == "required" and "num_key_value_heads" not in c.values:
+        raise c.missing("num_key_value_heads")
+    if not isinstance(kv_heads, int):
+        kv_heads = heads if kv_heads == "all" else c.size("num_key_value_heads", default=heads)
+    if heads % kv_heads:
+        key = "num_key_value_heads" if c.has("num_key_value_heads") else "num_kv_heads"
+        raise c.error(key, kv_heads, f"a divisor of the {heads} attention heads")
+    if head_dim == "required" or (head_dim == "optional" and c.has("head_dim")):
+        head_dim = c.size("head_dim")
+    elif not isinstance(head_dim, int):
+        if hidden % heads:
+            raise c.error(names[0], hidden, f"a multiple of the {heads} attention heads")
+        head_dim = hidden // heads
     return Shape(
-        hidden=hidden_size,
-        layers=c.layers(*layers),
-        heads=head_count,
+        hidden=hidden,
+        layers=c.layers(names[1], "num_hidden_layers"),
+        heads=heads,
         kv_heads=kv_heads,
-        head_dim=dim,
+        head_dim=head_dim,
         vocab=c.size("vocab_size"),
     )
 
@@ -100,11 +100,11 @@ def rotary_dim(c: Config, head_dim: int, *, key: str = "partial_rotary_factor", 
     return int(head_dim * share)
 
 
-def sliding_layers(c: Config, layers: int, *, every: int) -> list[bool]:
+def sliding_layers(c: Config, s: Shape, *, every: int) -> list[bool]:
     """Whether each layer has the sliding window: what `layer_types` says, else all but each `every`-th."""
-    types = c.per_layer("layer_types", layers)
+    types = c.per_layer("layer_types", s.layers)
     if types is None:
-        return [(i + 1) % every != 0 for i in range(layers)]
+        return [(i + 1) % every != 0 for i in range(s.layers)]
     for kind in types:
         if kind not in ("sliding_attention", "full_attention"):
             raise unsupported(c.where, f"layers of type {str(kind)[:40]!r}")
@@ -117,7 +117,7 @@ def late_windows(c: Config, s: Shape) -> list[int | None]:
         return [None] * s.layers
     window, first = c.window(4096), c.count("max_window_layers", default=28)
     if c.has("layer_types"):
-        return [window if slides else None for slides in sliding_layers(c, s.layers, every=1)]
+        return [window if slides else None for slides in sliding_layers(c, s, every=1)]
     return [window if i >= first else None for i in range(s.layers)]
 
 

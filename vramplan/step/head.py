@@ -6,13 +6,16 @@ from typing import Any
 
 from ..model import Linear
 from ..recipe import BYTES_PER_ELEMENT
-from ..units import allocated, ceil_div
-from .operators import add, cast, dense, lora, norm, scale
+from ..units import allocated, ceil_div, smallest
+from .operators import cast, dense, lora, norm, scale, weight_bytes
 from .setting import Setting
 from .tape import Tape, Tensor
 
+CONVERTED = "outputs to fp32"
 TRL_TOKEN_CHUNK = 4096
-"""Tokens of a tile of TRL's fused head (trl/kernels/chunked_logprob.py, TOKEN_CHUNK_SIZE)."""
+TRL_VOCABULARY_CHUNK = 32_768
+"""A tile of TRL's fused head: tokens (trl/kernels/chunked_logprob.py, TOKEN_CHUNK_SIZE) by vocabulary entries
+(trl/trainer/utils.py, _CHUNKED_LOGPROB_CHUNK_SIZE)."""
 
 
 class Head:
@@ -31,12 +34,14 @@ def head(c: Setting, dtype: str) -> Head:
     h = norm(t, c, x, c.model.final_norm) if c.model.final_norm else x
     held: Any = 0
     loss = c.recipe.loss
+    start = len(t.ops)
     if loss == "chunked":
         out = _chunked(t, c, h)
     elif loss == "fused-linear":
         out = _fused_linear(t, c, h)
     else:
         logits = _logits(t, c, h)
+        start = len(t.ops)
         out = _fused_cross_entropy(t, c, logits) if loss == "fused-ce" else _cross_entropy(t, c, logits)
         t.hold(h)  # `hidden_states` of the model's forward
         if c.stack.holds_outputs or c.owns_loss:
@@ -44,6 +49,7 @@ def head(c: Setting, dtype: str) -> Head:
         if c.owns_loss and c.stack.fp32_outputs and c.autocast:
             held = held + 2 * logits.bytes
     t.outputs = (out,)
+    t.loss_ops = range(start, len(t.ops) - (1 if t.ops[-1].name == CONVERTED else 0))
     return Head(t, x, held)
 
 
@@ -74,7 +80,7 @@ def _cross_entropy(t: Tape, c: Setting, logits: Tensor) -> Tensor:
     loss = t.op("nll", log_probabilities, elements=1, saves=(log_probabilities,))
     t.hold(wide, shifted)
     if c.stack.fp32_outputs and c.autocast and logits.dtype != "fp32":
-        t.op("outputs to fp32", t.source(logits.elements, logits.dtype, needs_grad=False), dtype="fp32")
+        t.op(CONVERTED, t.source(logits.elements, logits.dtype, needs_grad=False), dtype="fp32")
     if not c.stack.upcasts_in_model:
         t.hold(logits)
     return loss
@@ -105,22 +111,23 @@ def _fused_cross_entropy(t: Tape, c: Setting, logits: Tensor) -> Tensor:
 def _chunked(t: Tape, c: Setting, h: Tensor) -> Tensor:
     """TRL's fused head: tiles of logits, running statistics; backwards an fp32 gradient of the hidden states.
 
-    trl/kernels/chunked_logprob.py: a tile of 4,096 tokens by `chunk` entries in the compute dtype; grad_hidden (and
-    grad_weight, where trained) accumulate in fp32 and are cast at the end.
+    trl/kernels/chunked_logprob.py: one tile in the compute dtype; grad_hidden (and grad_weight, where trained)
+    accumulate in fp32 and are cast at the end.
     """
     matrix = _matrix(c)
-    picked = t.op("pick positions", h, elements=h.elements)
+    picked = t.op("pick positions", h)
     compute = c.autocast or h.dtype
     size = BYTES_PER_ELEMENT[compute]
-    tile = TRL_TOKEN_CHUNK * min(matrix.outputs, c.stack.logits_chunk or matrix.outputs) * size
-    weight_tile = min(matrix.outputs, c.stack.logits_chunk or matrix.outputs) * matrix.inputs * size
-    weight_tile = weight_tile if c.head_dtype != compute else 0
-    grads = matrix.weights * 4 if c.trains_base else 0
-    rows = t.keep("statistics", c.tokens * 4, "fp32")
+    tile = allocated(smallest(c.tokens, TRL_TOKEN_CHUNK) * TRL_VOCABULARY_CHUNK * size)
+    if c.head_dtype != compute:
+        tile = tile + allocated(TRL_VOCABULARY_CHUNK * matrix.inputs * size)
+    trained = c.trains_base
+    rows = t.keep("statistics", 2 * c.tokens, "fp32")
     return t.op(
-        "chunked loss", picked, elements=1, saves=(picked, rows), workspace=allocated(tile + weight_tile),
-        grad_workspace=allocated(tile + weight_tile) + allocated(picked.elements * 4) + allocated(grads),
-        weight_grads=allocated(matrix.weights * BYTES_PER_ELEMENT[c.head_dtype]) if c.trains_base else None,
+        "chunked loss", picked, elements=1, saves=(picked, rows), workspace=tile,
+        grad_workspace=tile + allocated(picked.elements * 4) + (allocated(matrix.weights * 4) if trained else 0),
+        weight_grads=weight_bytes(matrix.weights, c.head_dtype) if trained else None,
+        flops=2 * c.tokens * matrix.weights,
     )  # fmt: skip
 
 
@@ -145,13 +152,10 @@ def _fused_linear(t: Tape, c: Setting, h: Tensor) -> Tensor:
     cast_weight = allocated(matrix.weights * BYTES_PER_ELEMENT[compute]) if c.head_dtype != compute else 0
     return t.op(
         "fused linear cross entropy", h, elements=1, saves=saves, workspace=2 * chunk + cast_weight,
-        weight_grads=allocated(matrix.weights * BYTES_PER_ELEMENT[c.head_dtype]) if c.trains_base else None,
+        weight_grads=weight_bytes(matrix.weights, c.head_dtype) if c.trains_base else None,
     )  # fmt: skip
 
 
 def embedding_gradient_bytes(c: Setting) -> Any:
     """The dense gradient of the embedding table, made at the very end of backward (full fine-tuning only)."""
     return allocated(c.model.embedding_parameters * BYTES_PER_ELEMENT[c.embedding_dtype]) if c.trains_base else 0
-
-
-__all__ = ["Head", "add", "embedding_gradient_bytes", "head"]

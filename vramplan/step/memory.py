@@ -18,10 +18,14 @@ from .tape import Op, Storage, Tape, Tensor
 class Fold:
     """Bytes of one tape. Peaks count what the tape makes and its first input, nothing of the rest of the step."""
 
-    __slots__ = ("backward_at", "backward_peak", "forward_at", "forward_peak", "saved_bytes", "weight_grads")
+    __slots__ = ("backward_at", "backward_peak", "forward_at", "forward_peak", "loss_at", "loss_peak", "saved_bytes", "weight_grads")
 
     forward_peak: Any
+    """Over the ops of the model's forward."""
+    loss_peak: Any
+    """Forwards, over the ops of the loss; 0 for a tape without."""
     forward_at: int
+    loss_at: int
     """Index of the op at the peak; meaningful for whole numbers only."""
     saved_bytes: Any
     """Alive between forward and backward, outputs left out unless an op saves them."""
@@ -96,18 +100,21 @@ def saved_storages(ops: Iterable[Op]) -> dict[Storage, int]:
 
 def _fold_forward(tape: Tape, x: Tensor, saved: dict[Storage, int], result: Fold) -> None:
     births, deaths = lifetimes(tape, x, saved)
-    live = peak = x.storage.bytes
-    at = 0
+    live: Any = x.storage.bytes
+    peak: dict[bool, Any] = {False: live, True: 0}
+    at = {False: 0, True: 0}
     for index, op in enumerate(tape.ops):
         for storage in births[index]:
             live = live + storage.bytes
         now = live + op.workspace
-        if type(now) is int and now > peak:
-            at = index
-        peak = largest(peak, now)
+        in_loss = index in tape.loss_ops
+        if type(now) is int and now > peak[in_loss]:
+            at[in_loss] = index
+        peak[in_loss] = largest(peak[in_loss], now)
         for storage in deaths[index]:
             live = live - storage.bytes
-    result.forward_peak, result.forward_at = peak, at
+    result.forward_peak, result.loss_peak = peak[False], peak[True]
+    result.forward_at, result.loss_at = at[False], at[True]
 
 
 def lifetimes(tape: Tape, x: Tensor, saved: Iterable[Storage]) -> tuple[list[list[Storage]], list[list[Storage]]]:

@@ -67,12 +67,14 @@ class Op:
 class Tape:
     """Records Ops. `scope` names the module that is being written, for explanations."""
 
-    __slots__ = ("ops", "outputs", "scope")
+    __slots__ = ("loss_ops", "ops", "outputs", "scope")
 
     def __init__(self) -> None:
         self.ops: list[Op] = []
         self.outputs: tuple[Tensor, ...] = ()
         self.scope = ""
+        self.loss_ops = range(0)
+        """Indices of the ops that belong to the loss rather than to the model's forward."""
 
     def source(self, elements: Any, dtype: str, *, needs_grad: bool, name: str = "input") -> Tensor:
         """A tensor that exists before the tape starts."""

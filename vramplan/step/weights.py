@@ -166,5 +166,7 @@ def largest_matrix_bytes(c: Setting) -> int:
 
 
 def buffers(c: Setting) -> int:
-    """Non-parameter tensors of the model on the device."""
-    return allocated(c.model.buffer_bytes_per_layer) * c.model.layers
+    """Non-parameter tensors on the device: a layer's own, and the rotary frequencies (inv_freq and original_inv_freq,
+    fp32, one pair for the model: transformers 5, LlamaRotaryEmbedding)."""
+    widest = max(block.attention.rotary_dim for block in c.model.blocks)
+    return allocated(c.model.buffer_bytes_per_layer) * c.model.layers + 2 * allocated(widest // 2 * 4)

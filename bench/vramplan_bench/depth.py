@@ -1,0 +1,100 @@
+"""Two depths and a straight line: a decoder's layers are alike, so what a step holds is linear in their number.
+
+A peak is not: it is the largest of several moments, each of them linear. So the line is drawn for each part of each
+phase (before the layers, each layer counted from the first and from the last, behind them), and the largest is taken
+at the depth asked for. Within the stack what is held changes by the same amount from layer to layer, so no layer
+between the ends can exceed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .roles import Facts
+from .timeline import AliveGroup, Part, Peak
+
+_LEAST_PERIODS = 3
+_LISTED_KINDS = ("layer_types", "mlp_layer_types", "no_rope_layers", "attention_layers")
+
+
+def shallow_depths(config: Any, seq_len: int) -> tuple[int, int] | tuple[()]:
+    """Two depths that tell that of `config`; empty where running all layers is no more work."""
+    text = config.get_text_config()
+    total = int(text.num_hidden_layers)
+    kinds = _kinds(text, total, seq_len)
+    for period in range(1, total // 2):
+        prefix = next((n for n in range(total) if all(kinds[i] == kinds[i + period] for i in range(n, total - period))))
+        low = prefix + _LEAST_PERIODS * period
+        low += (total - low) % period
+        if low + period < total and 2 * low + period < total + low:
+            return low, low + period
+    return ()
+
+
+def _kinds(text: Any, total: int, seq_len: int) -> list[tuple[Any, ...]]:
+    """What tells one layer from another, layer by layer."""
+    window = getattr(text, "sliding_window", None) or getattr(text, "attention_chunk_size", None)
+    listed = []
+    for name in _LISTED_KINDS:
+        value = getattr(text, name, None)
+        # a window that the text does not fill changes nothing
+        if isinstance(value, list) and len(value) == total and (name != "layer_types" or (window and seq_len >= window)):
+            listed.append(value)
+    dense = getattr(text, "first_k_dense_replace", None) or 0
+    every = getattr(text, "decoder_sparse_step", None) or 1
+    plain = getattr(text, "mlp_only_layers", None) or ()
+    return [
+        (*(value[i] for value in listed), i < dense, (i + 1) % every == 0 and i not in plain) for i in range(total)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """From the runs of two depths to a third."""
+
+    low: int
+    high: int
+    total: int
+
+    def at(self, low: int, high: int) -> int:
+        """The value at `total` layers."""
+        return high + (high - low) * (self.total - self.high) // (self.high - self.low)
+
+    def facts(self, low: Facts, high: Facts) -> Facts:
+        return Facts(**{f.name: self.at(getattr(low, f.name), getattr(high, f.name)) for f in fields(Facts)})
+
+    def peaks(self, low: Mapping[Part, Peak], high: Mapping[Part, Peak]) -> dict[tuple[Part, Part], int]:
+        """Bytes of every part that both runs have; the key holds the part's name in either."""
+        found: dict[tuple[Part, Part], int] = {}
+        for part in low:
+            segment = part.segment
+            twins = [part]
+            if isinstance(segment, int):
+                twins.append(Part(part.phase, part.step, segment + self.high - self.low))
+            for twin in twins:
+                if twin in high:
+                    found[part, twin] = self.at(low[part].bytes, high[twin].bytes)
+        return found
+
+    def groups(self, low: tuple[AliveGroup, ...], high: tuple[AliveGroup, ...]) -> tuple[AliveGroup, ...]:
+        """What is held: groups grow with the depth as their members do."""
+
+        def key(g: AliveGroup) -> tuple[object, ...]:
+            return (g.group, g.operator, g.module, g.phase, g.shape, g.dtype)
+
+        before = {key(g): g for g in low}
+        after = {key(g): g for g in high}
+        grown = []
+        for name in {**before, **after}:
+            a, b = before.get(name), after.get(name)
+            count = self.at(a.count if a else 0, b.count if b else 0)
+            size = self.at(a.bytes if a else 0, b.bytes if b else 0)
+            one = b or a
+            if count > 0 and one is not None:
+                grown.append(
+                    AliveGroup(group=one.group, operator=one.operator, module=one.module, phase=one.phase,
+                               shape=one.shape, dtype=one.dtype, count=count, bytes=size)
+                )  # fmt: skip
+        return tuple(sorted(grown, key=lambda g: -g.bytes))

@@ -33,9 +33,13 @@ def test_errors() -> None:
 
 
 @pytest.mark.parametrize("before", ["pass", "import vramplan.estimate.result", "from vramplan.estimate import answer"])
-def test_estimate_stays_the_function(before: str) -> None:
-    """The sub-package of the same name never takes its place."""
-    code = f"{before}\nfrom vramplan import estimate\nassert callable(estimate), estimate"
+def test_estimate_is_function_and_package(before: str) -> None:
+    """Whichever was imported first."""
+    code = (
+        f"{before}\nfrom vramplan import estimate\n"
+        "assert estimate('llama-8b', 't4').estimates\n"
+        "import vramplan.estimate.result as result\nassert estimate.result is result"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -33,28 +33,35 @@ _HOME = {
     "Model": "model",
     "Recipe": "recipe",
     "VramplanError": "errors",
+    "estimate": "estimate",
 }
+"""Name -> the module that is or holds it."""
+
+
+class _CallableModule(ModuleType):
+    """The sub-package `vramplan.estimate`, which can also be called as `vramplan.api.estimate`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Answer:
+        from .api import estimate
+
+        return estimate(*args, **kwargs)
 
 
 class _Package(ModuleType):
-    """`estimate` is a function here and also a sub-package, which the import system would bind in its place."""
+    """`estimate` names a function and a sub-package. Whichever is imported first, it has to serve as both."""
 
-    @property
-    def estimate(self) -> Any:
-        from .api import estimate
-
-        return estimate
-
-    @estimate.setter
-    def estimate(self, module: ModuleType) -> None:
-        pass
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "estimate":
+            value.__class__ = _CallableModule
+        super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         if name not in _HOME:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        return getattr(import_module(f"{self.__name__}.{_HOME[name]}"), name)
+        home = import_module(f"{self.__name__}.{_HOME[name]}")
+        return home if name == "estimate" else getattr(home, name)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *__all__})

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-NormKind = Literal["rms", "rms_unit_offset", "layer"]
-"""`rms_unit_offset` scales by (1 + weight), as Gemma does, and computes in fp32 throughout."""
+NormKind = Literal["rms", "rms_wide", "rms_unit_offset", "layer", "layer_wide"]
+"""`rms` scales in the dtype of its input (Llama), `rms_wide` in fp32 (OLMo 2, gpt-oss), `rms_unit_offset` by
+(1 + weight) in fp32 (Gemma); `layer` is torch's own kernel, `layer_wide` written out in fp32 (Cohere)."""
 Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_new", "relu", "relu2", "xielu"]
 Positions = Literal["rotary", "learned", "alibi", "none"]
 
@@ -72,6 +73,10 @@ class Attention:
     """Features of a head that are rotated; 0 = no rotary positions in this layer."""
     qk_norms: tuple[Norm, ...] = ()
     """q and k norm: width = head size (one weight for all heads), or the whole projection."""
+    rotary_fp32: bool = False
+    """cos and sin stay fp32, and the rotated tensors are cast back (OLMo, ERNIE)."""
+    rotary_joined: bool = False
+    """q and k come out of torch.cat even where all features are rotated (Phi-3)."""
     latent_norms: tuple[Norm, ...] = ()
     """Norms on the compressed q and kv of the latent layout."""
     window: int | None = None
@@ -132,7 +137,8 @@ class Experts:
     @property
     def linears(self) -> tuple[Linear, ...]:
         shared = self.shared.linears if self.shared else ()
-        return shared + ((self.shared_gate,) if self.shared_gate else ())
+        gate = (self.shared_gate,) if self.shared_gate else ()
+        return shared + gate + ((self.router,) if self.router_is_linear else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +174,7 @@ class Block:
         total += self.attention.sinks + self.extra_parameters
         if isinstance(self.feed_forward, Experts):
             e = self.feed_forward
-            total += e.router.parameters + e.expert_weights + e.expert_biases
+            total += (0 if e.router_is_linear else e.router.parameters) + e.expert_weights + e.expert_biases
         return total
 
 

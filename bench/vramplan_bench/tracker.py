@@ -9,7 +9,7 @@ A dispatch mode changes or hides things; they are mended here, so that the strea
 
 * Autograd sums gradients in place when it holds the only reference, but never while a mode is on
   (torch/csrc/autograd/input_buffer.cpp, `can_accumulate_inplace`). Such a sum takes over the storage of its left side.
-* Tensors made by `torch.tensor(...)` without a device live on the host and are not counted.
+* Tensors made by `torch.tensor(...)` without a device, or for the "cpu" by name, live on the host: not counted.
 * A kernel may take memory inside one operator: an `Imitation` says what (`imitation.py`).
 """
 
@@ -123,7 +123,8 @@ class StorageTracker(TorchDispatchMode):
         plain = torch.tensor
 
         def tensor(*args: Any, **kwargs: Any) -> torch.Tensor:
-            before, self._lifts_to_device = self._lifts_to_device, kwargs.get("device") is not None
+            # the word "cpu" means the host; code that follows a tensor passes that tensor's device
+            before, self._lifts_to_device = self._lifts_to_device, isinstance(kwargs.get("device"), torch.device)
             try:
                 return plain(*args, **kwargs)
             finally:

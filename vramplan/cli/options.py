@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import InvalidValueError, UnknownNameError
-from ..recipe import CHOICES, LIMITS, METHODS, Method, Recipe
+from ..recipe import CHOICES, LIMITS, Method, Recipe
 
 if TYPE_CHECKING:
     from ..estimate.result import Answer
@@ -47,12 +47,14 @@ class Whole(click.ParamType):  # type: ignore[type-arg]  # generic in new releas
 
     name = "n"
 
+    def __init__(self, knob: str) -> None:
+        self.limit = LIMITS[knob]
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        knob = _knob(param)
-        digits = str(value).removeprefix("+")
+        digits = str(value)
         number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 30 else 0
-        if not 1 <= number <= LIMITS[knob]:
-            raise InvalidValueError(_flag(knob), value, f"a whole number from 1 to {LIMITS[knob]:,}")
+        if not 1 <= number <= self.limit:
+            raise InvalidValueError(_flag(param), value, f"a whole number from 1 to {self.limit:,}")
         return number
 
 
@@ -67,73 +69,58 @@ class Probability(click.ParamType):  # type: ignore[type-arg]  # as above
         except ValueError:
             number = -1.0
         if not 0 <= number < 1:
-            raise InvalidValueError(
-                _flag((param.name if param else None) or "value"), value, "a number from 0 to below 1"
-            )
+            raise InvalidValueError(_flag(param), value, "a number from 0 to below 1")
         return number
 
 
 class Name(click.Choice[str]):
-    """One of a knob's names; anything else is answered with the nearest ones."""
+    """One of a few names; anything else is answered with the nearest ones."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value not in self.choices:
-            hint = "one of " + ", ".join(self.choices)
-            raise UnknownNameError(_flag(_knob(param)), str(value), self.choices, hint=hint)
+            raise UnknownNameError(_flag(param), str(value), self.choices, hint="one of " + ", ".join(self.choices))
         return str(value)
 
 
-def _knob(param: click.Parameter | None) -> str:
-    return (param.name if param else None) or "value"
+def _flag(param: click.Parameter | None) -> str:
+    """The option as it is typed."""
+    return param.opts[0] if param else "value"
 
 
-def _flag(knob: str) -> str:
-    return "--" + knob.replace("_", "-")
+def _counted(flag: str, help: str, **more: Any) -> Callable[[Command], Command]:
+    return click.option(flag, type=Whole(flag[2:].replace("-", "_")), help=help, **more)
 
 
-def _named(knob: str, help: str, **more: Any) -> Callable[[Command], Command]:
+def _named(
+    flag: str, help: str, *names: str, choices: tuple[str, ...] = (), **more: Any
+) -> Callable[[Command], Command]:
+    choices = choices or CHOICES[flag[2:].replace("-", "_")]
     # Listed in the help text: eleven optimizers make no readable metavar.
-    return click.option(
-        _flag(knob), type=Name(CHOICES[knob]), metavar="NAME", help=f"{help}: {', '.join(CHOICES[knob])}.", **more
-    )
-
-
-def _counted(knob: str, help: str, **more: Any) -> Callable[[Command], Command]:
-    return click.option(_flag(knob), type=Whole(), help=help, **more)
+    listed = f"{help}: {', '.join(choices)}."
+    return click.option(flag, *names, type=Name(choices), metavar="NAME", help=listed, **more)
 
 
 _OPTIONS = (
-    click.option(
-        "--gpu", "gpu_names", metavar="KEY", multiple=True, help="Card, as `vramplan gpus` names it; repeatable."
-    ),
-    _counted("gpus", "GPUs of the job.", default=1, show_default=True),
-    click.option(
-        "--method",
-        "methods",
-        type=Name(METHODS),
-        metavar="NAME",
-        multiple=True,
-        help="full, lora or qlora; repeatable.  [default: all]",
-    ),
-    click.option(
-        "--stack", metavar="NAME", default="trl", show_default=True, help="Software, as `vramplan stacks` names it."
-    ),
-    _counted("batch", "Sequences per GPU and forward pass.", default=1, show_default=True),
-    _counted("seq_len", "Tokens per sequence.", default=2048, show_default=True),
-    _counted("grad_accum", "Micro-batches per optimizer step.", default=1, show_default=True),
-    _counted("rank", "LoRA rank."),
+    click.option("--gpu", "gpu_names", metavar="KEY", multiple=True, help="Card (see `vramplan gpus`); repeatable."),
+    _counted("--gpus", "GPUs of the job.", default=1, show_default=True),
+    _named("--method", "Ways of training, repeatable", "methods", multiple=True),
+    click.option("--stack", metavar="NAME", default="trl", show_default=True, help="Software (see `vramplan stacks`)."),
+    _counted("--batch", "Sequences per GPU and forward pass.", default=1, show_default=True),
+    _counted("--seq-len", "Tokens per sequence.", default=2048, show_default=True),
+    _counted("--grad-accum", "Micro-batches per optimizer step.", default=1, show_default=True),
+    _counted("--rank", "LoRA rank."),
     click.option("--targets", metavar="NAMES", help="all-linear, attention, or module names joined by commas."),
     click.option("--lora-dropout", type=Probability(), help="Dropout on the input of adapters."),
-    _named("quant", "Format of the frozen weights"),
-    _named("dtype", "Type of weights that are not quantised"),
-    _named("autocast", "Type of torch.autocast in the forward pass"),
-    _named("adapter_dtype", "Type of adapter weights"),
+    _named("--quant", "Format of the frozen weights"),
+    _named("--dtype", "Type of weights that are not quantised"),
+    _named("--autocast", "Type of torch.autocast in the forward pass"),
+    _named("--adapter-dtype", "Type of adapter weights"),
     click.option("--kbit-prep/--no-kbit-prep", default=None, help="Upcast remaining 16-bit weights to fp32."),
-    _named("optimizer", "Optimizer"),
+    _named("--optimizer", "Optimizer"),
     click.option("--checkpointing/--no-checkpointing", default=None, help="Recompute activations in backward."),
-    _named("attention", "Attention kernel"),
-    _named("loss", "Loss kernel"),
-    _named("sharding", "How GPUs share the work", default="none", show_default=True),
+    _named("--attention", "Attention kernel"),
+    _named("--loss", "Loss kernel"),
+    _named("--sharding", "How GPUs share the work", default="none", show_default=True),
     click.option("--online", is_flag=True, help="Look up a hub id that is not in the catalogue."),
 )
 _KNOBS = tuple(field.name for field in fields(Recipe) if field.name != "method")
@@ -163,14 +150,6 @@ def format_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_format(*, output_format: str, as_json: bool, **rest: Any) -> Any:
         return command(output_format="json" if as_json else output_format, **rest)
 
-    decorated: Callable[..., Any] = with_format
-    decorated = click.option("--json", "as_json", is_flag=True, help="Short for --format json.")(decorated)
-    return click.option(
-        "--format",
-        "output_format",
-        type=Name(FORMATS),
-        metavar="NAME",
-        default="table",
-        show_default=True,
-        help="Form of the answer: table, json, markdown.",
-    )(decorated)
+    with_json = click.option("--json", "as_json", is_flag=True, help="Short for --format json.")(with_format)
+    shown = {"default": "table", "show_default": True}
+    return _named("--format", "Form of the answer", "output_format", choices=FORMATS, **shown)(with_json)

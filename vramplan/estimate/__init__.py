@@ -120,7 +120,7 @@ def _parameters(step: StepMemory) -> ParameterCounts:
     return ParameterCounts(
         total=c.model.parameters + added,
         trainable=sum(part.count * part.elements for part in trainable(c)),
-        quantized=sum(m.weights * count for m, count in c.model.linears()) if c.quant != "none" else 0,
+        quantized=sum(m.weights * count for m, count in c.model.linears() if c.quantizes(m)),
     )
 
 

@@ -43,7 +43,7 @@ def _weights(c: Setting) -> list[Term]:
     if matrices:
         payload = [p for p in matrices if p.name.endswith((" packed", " int8"))]
         constants = [p for p in matrices if p not in payload]
-        n = sum(m.weights * count for m, count in c.model.linears())
+        n = sum(m.weights * count for m, count in c.model.linears() if c.quantizes(m))
         each = "1 B" if c.quant == "int8" else "1/2 B"
         found.append(_term(f"{c.quant} weights", "weights", total(payload), ALL, "exact", f"{n:,} weights x {each}"))
         found.append(_term(f"{c.quant} constants", "weights", total(constants), ALL, "exact", _constants(c)))
@@ -56,7 +56,7 @@ def _weights(c: Setting) -> list[Term]:
 
 
 def _constants(c: Setting) -> str:
-    matrices = sum(count for _, count in c.model.linears())
+    matrices = sum(count for m, count in c.model.linears() if c.quantizes(m))
     if c.quant == "int8":
         return f"{matrices} matrices: 4 B a row"
     if c.quant.endswith("-dq"):

@@ -97,14 +97,17 @@ def gpt_oss(c: Config) -> Model:
     s = read_shape(c, kv_heads="required", head_dim="required")
     bias, window = c.flag("attention_bias", default=True), c.window(128)
     experts = mixture(c, s, router="router", bias=True)
+    names = ("input_layernorm", "post_attention_layernorm")
+    norms = tuple(Norm(name=name, kind="rms_wide", width=s.hidden) for name in names)
 
     def block(slides: bool) -> Block:
         attention = separate_attention(
             s, qkv_bias=bias, output_bias=bias, window=window if slides else None, sinks=s.heads
         )
-        return layer(s, attention, experts)
+        return layer(s, attention, experts, norms)
 
-    return replace(decoder(c, s, *blocks_of(sliding_layers(c, s, every=2), block)), sdpa=False)
+    described = decoder(c, s, *blocks_of(sliding_layers(c, s, every=2), block))
+    return replace(described, final_norm=Norm(name="norm", kind="rms_wide", width=s.hidden), sdpa=False)
 
 
 def _sparse_layers(c: Config, s: Shape) -> list[bool]:

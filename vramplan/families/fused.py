@@ -14,6 +14,7 @@ def phi3(c: Config) -> Model:
     s = read_shape(c)
     rotary = rotary_dim(c, s.head_dim)
     attention = fused_attention(s, names=("qkv_proj", "o_proj"), rotary=rotary, window=c.window(None))
+    attention = replace(attention, rotary_joined=True)
     mlp = fused_gated_mlp(s.hidden, c.size("intermediate_size"), activation(c, default="silu"))
     return replace(decoder(c, s, layer(s, attention, mlp)), dropout=c.share("resid_pdrop", default=0.0))
 

@@ -13,11 +13,15 @@ from .shape import Shape, activation, read_shape, rotary_dim, sliding_layers
 Part = TypeVar("Part", Attention, Mlp)
 
 
+def _wide_norm(name: str, width: int) -> Norm:
+    return Norm(name=name, kind="layer_wide", width=width)
+
+
 def _cohere(c: Config, s: Shape, layers: list[tuple[int | None, bool]], qk_norms: tuple[Norm, ...] = ()) -> Model:
     """LayerNorms without bias; `layers` = the window of each layer and whether it has rotary positions."""
     bias = c.flag("attention_bias", default=False)
     mlp = read_mlp(c, s)
-    norms = (layer_norm("input_layernorm", s.hidden, bias=False),)
+    norms = (_wide_norm("input_layernorm", s.hidden),)
 
     def block(kind: tuple[int | None, bool]) -> Block:
         window, rotates = kind
@@ -26,7 +30,7 @@ def _cohere(c: Config, s: Shape, layers: list[tuple[int | None, bool]], qk_norms
         )
         return layer(s, attention, mlp, norms, arrangement="parallel")
 
-    final = layer_norm("norm", s.hidden, bias=False)
+    final = _wide_norm("norm", s.hidden)
     return replace(model(c, s, blocks_of(layers, block), final, tied=True), logit_scale=True)
 
 
@@ -34,7 +38,7 @@ def cohere(c: Config) -> Model:
     s = read_shape(c)
     norms: tuple[Norm, ...] = ()
     if c.flag("use_qk_norm", default=False):  # a weight for each feature of each head
-        norms = (layer_norm("q_norm", s.q_width, bias=False), layer_norm("k_norm", s.kv_width, bias=False))
+        norms = (_wide_norm("q_norm", s.q_width), _wide_norm("k_norm", s.kv_width))
     return _cohere(c, s, [(None, True)] * s.layers, norms)
 
 

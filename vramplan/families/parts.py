@@ -81,9 +81,9 @@ def head_norms(s: Shape, kind: NormKind = "rms") -> tuple[Norm, Norm]:
     return rms("q_norm", s.head_dim, kind), rms("k_norm", s.head_dim, kind)
 
 
-def projection_norms(s: Shape) -> tuple[Norm, Norm]:
+def projection_norms(s: Shape, kind: NormKind = "rms") -> tuple[Norm, Norm]:
     """Norms over the whole q and the whole k projection (OLMo 2)."""
-    return rms("q_norm", s.q_width), rms("k_norm", s.kv_width)
+    return rms("q_norm", s.q_width, kind), rms("k_norm", s.kv_width, kind)
 
 
 def gated_mlp(hidden: int, width: int, act: Activation, *, bias: bool = False) -> Mlp:

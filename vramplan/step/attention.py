@@ -39,11 +39,12 @@ def _rotated(t: Tape, c: Setting, x: Tensor, head_dim: int, a: Attention) -> Ten
     """Rotary positions on the first `rotary_dim` features of every head; the rest is joined on again."""
     if not a.rotary_dim:
         return x
-    dtype = c.embedding_dtype
+    dtype = "fp32" if a.rotary_fp32 else c.embedding_dtype
     if a.rotary_dim >= head_dim:
-        return rotary(t, c, x, dtype)
-    turned = x.elements * a.rotary_dim // head_dim
-    first, rest = t.split(x, turned, x.elements - turned)
+        turned = rotary(t, c, x, dtype)
+        return cast(t, turned, x.dtype) if a.rotary_fp32 else turned
+    share = x.elements * a.rotary_dim // head_dim
+    first, rest = t.split(x, share, x.elements - share)
     return _join(t, rotary(t, c, first, dtype), rest)
 
 
@@ -72,7 +73,11 @@ def _latent(t: Tape, c: Setting, x: Tensor, a: Attention) -> tuple[Tensor, Tenso
 
 
 def kernel(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -> Tensor:
-    """softmax(q k^T) v by the kernel of the setting."""
+    """softmax(q k^T) v by the kernel of the setting.
+
+    The kernels answer in the memory order of q: tokens before heads, unless q came out of torch.cat; then the
+    output is copied before it is projected.
+    """
     groups = a.heads // a.kv_heads
     if c.attention == "eager":
         return eager(t, c, q, _expanded(t, k, groups), _expanded(t, v, groups), a)
@@ -82,7 +87,9 @@ def kernel(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -
         return math(t, c, q, k, v, a)
     if c.attention == "sdpa-mem-efficient" or c.stack.expands_kv:
         k, v = _expanded(t, k, groups), _expanded(t, v, groups)
-    return fused(t, c, q, k, v, a)
+    out = fused(t, c, q, k, v, a)
+    joined = a.layout == "latent" or a.rotary_joined or 0 < a.rotary_dim < a.qk_head_dim
+    return contiguous(t, out) if joined and not c.stack.fused_rope else out
 
 
 def _expanded(t: Tape, x: Tensor, groups: int) -> Tensor:

@@ -72,7 +72,7 @@ def feed_forward(t: Tape, c: Setting, x: Tensor, spec: Block) -> Tensor:
 def mlp(t: Tape, c: Setting, x: Tensor, ff: Mlp) -> Tensor:
     """Plain (two matrices) or gated (three, or two with gate and up fused)."""
     if not ff.gated:
-        return linear(t, c, activate(t, linear(t, c, x, ff.inputs[0]), ff.activation), ff.output)
+        return linear(t, c, activate(t, c, linear(t, c, x, ff.inputs[0]), ff.activation), ff.output)
     if len(ff.inputs) == 1:
         joint = linear(t, c, x, ff.inputs[0])
         half = joint.elements // 2
@@ -81,7 +81,7 @@ def mlp(t: Tape, c: Setting, x: Tensor, ff: Mlp) -> Tensor:
     gate = linear(t, c, x, ff.inputs[0])
     if c.stack.fused_mlp:
         return linear(t, c, silu_mul(t, c, gate, linear(t, c, x, ff.inputs[1]), ff.activation), ff.output)
-    gate = activate(t, gate, ff.activation)
+    gate = activate(t, c, gate, ff.activation)
     return linear(t, c, mul(t, gate, linear(t, c, x, ff.inputs[1]), "act(gate) * up"), ff.output)
 
 
@@ -95,8 +95,11 @@ def experts(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
     width = e.hidden_size
     dtype = c.autocast or x.dtype
     h = cast(t, x, dtype)
-    scores = t.op("router", h, elements=c.tokens * e.count, saves=(h,) if c.trains_base else (), dtype="fp32",
-                  weight_grads=_expert_grads(c, e.router.weights))  # fmt: skip
+    if e.router_is_linear:
+        scores = cast(t, linear(t, c, x, e.router), "fp32")
+    else:
+        scores = t.op("router", h, elements=c.tokens * e.count, saves=(h,) if c.trains_base else (), dtype="fp32",
+                      weight_grads=_expert_grads(c, e.router.weights))  # fmt: skip
     weights = t.op("top-k", scores, elements=rows, saves_output=True)
     chosen = t.op("gather tokens", h, elements=rows * width)
     trained = c.trains_base
@@ -107,9 +110,9 @@ def experts(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
     )  # fmt: skip
     if e.gated:
         gate, up = t.split(gate_up, rows * e.width, rows * e.width)
-        inner = mul(t, activate(t, gate, e.activation), up, "act(gate) * up")
+        inner = mul(t, activate(t, c, gate, e.activation), up, "act(gate) * up")
     else:
-        inner = activate(t, gate_up, e.activation)
+        inner = activate(t, c, gate_up, e.activation)
     out = t.op(
         "experts out", inner, elements=rows * width, saves=(inner,) if trained else (),
         weight_grads=_expert_grads(c, e.expert_weights // (3 if e.gated else 2)), flops=2 * rows * width * e.width,

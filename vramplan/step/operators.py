@@ -57,6 +57,8 @@ def norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
     """Normalisation over the last dimension; x may have several groups of `spec.width` features."""
     if spec.kind == "layer":
         return layer_norm(t, c, x, spec)
+    if spec.kind == "layer_wide":
+        return layer_norm_written_out(t, c, x, spec)
     if c.stack.fused_norm:
         return fused_rms_norm(t, c, x, spec)
     return rms_norm(t, c, x, spec)
@@ -70,7 +72,7 @@ def rms_norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
     """`LlamaRMSNorm` / `GemmaRMSNorm`: computed in fp32 by single kernels.
 
     Saves the fp32 copy of x (x itself if fp32), one rsqrt a row, and, where the weight is trained, the normed value.
-    Llama scales in the input's dtype, Gemma (1 + w) in fp32.
+    Llama scales in the input's dtype, OLMo 2 and Gemma (1 + w) in fp32.
     """
     rows = x.elements // spec.width
     h = cast(t, x, "fp32")
@@ -78,18 +80,18 @@ def rms_norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
     mean = t.op("mean", square, elements=rows)
     inverse = t.op("rsqrt", mean, saves_output=True)
     normed = t.op("normalize", h, inverse, saves=(h, inverse), grad_workspace=h.bytes)
-    unit_offset = spec.kind == "rms_unit_offset"
-    if not unit_offset:
+    wide = spec.kind != "rms"
+    if not wide:
         normed = cast(t, normed, x.dtype)
     if not spec.affine:
         return normed
-    dtype = "fp32" if unit_offset else promoted(x.dtype, c.norm_dtype)
+    dtype = "fp32" if wide else promoted(x.dtype, c.norm_dtype)
     trained = c.trains_base
     out = t.op(
         "scale by weight", normed, dtype=dtype, saves=(normed,) if trained else (),
         weight_grads=_norm_grads(c, spec), grad_workspace=normed.bytes if trained else 0,
     )  # fmt: skip
-    return cast(t, out, x.dtype) if unit_offset else out
+    return cast(t, out, x.dtype) if wide else out
 
 
 def fused_rms_norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
@@ -106,11 +108,24 @@ def layer_norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
     return t.op("layer_norm", h, saves=(h, row, row2), weight_grads=_norm_grads(c, spec))
 
 
+def layer_norm_written_out(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
+    """`CohereLayerNorm`: x - mean is formed twice in fp32, once for the variance; both copies are saved."""
+    h = cast(t, x, "fp32")
+    mean = t.op("mean", h, elements=x.elements // spec.width)
+    centred = t.op("x - mean", h, mean)
+    square = t.op("pow", centred, saves=(centred,))
+    inverse = t.op("rsqrt", t.op("mean", square, elements=x.elements // spec.width), saves_output=True)
+    again = t.op("x - mean", h, mean)
+    normed = t.op("normalize", again, inverse, saves=(again, inverse), grad_workspace=h.bytes)
+    out = t.op("scale by weight", normed, saves=(normed,) if c.trains_base else (), weight_grads=_norm_grads(c, spec))
+    return cast(t, out, x.dtype)
+
+
 def linear(t: Tape, c: Setting, x: Tensor, matrix: Linear) -> Tensor:
     """A matrix of a layer: base product by its storage, and the LoRA pair where it is a target."""
     before, t.scope = t.scope, f"{t.scope}{matrix.name}."
-    if c.quant == "none":
-        out = dense(t, c, x, matrix, c.base_dtype, trained=c.trains_base)
+    if not c.quantizes(matrix):
+        out = dense(t, c, x, matrix, c.base_dtype if c.quant == "none" else c.norm_dtype, trained=c.trains_base)
     elif c.quant == "int8":
         out = int8(t, c, x, matrix)
     else:
@@ -188,7 +203,7 @@ def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor
         return fused_lora(t, c, x, base, matrix)
     rows = x.elements // matrix.inputs
     size = BYTES_PER_ELEMENT[c.adapter_dtype]
-    four_bit = c.quant not in ("none", "int8")
+    four_bit = c.quantizes(matrix) and c.quant != "int8"
     if four_bit and c.stack.clones_4bit_output:
         base = t.op("clone", base, passes_grad=True)
     dtype = c.autocast or c.adapter_dtype
@@ -249,27 +264,28 @@ def silu_mul(t: Tape, c: Setting, gate: Tensor, up: Tensor, activation: str) -> 
     """`act(gate) * up`: saves gate, up and act(gate); one fused kernel saves gate and up only."""
     if c.stack.fused_mlp:
         return t.op("fused gate", gate, up, saves=(gate, up))
-    return mul(t, activate(t, gate, activation), up, "act(gate) * up")
+    return mul(t, activate(t, c, gate, activation), up, "act(gate) * up")
 
 
-def activate(t: Tape, x: Tensor, activation: str) -> Tensor:
+def activate(t: Tape, c: Setting, x: Tensor, activation: str) -> Tensor:
     """The activation function: torch's own kernels save x; `gelu_new` and `relu2` are written out in Python."""
     if activation == "relu":
         return t.op("relu", x, saves_output=True)
     if activation == "relu2":
-        squared = t.op("relu", x, saves_output=True)
-        return t.op("square", squared, saves=(squared,))
+        h = cast(t, t.op("relu", x, saves_output=True), "fp32" if c.autocast else x.dtype)
+        return t.op("square", h, saves=(h,))
     if activation == "gelu_new":
-        return gelu_new(t, x)
+        return gelu_new(t, c, x)
     return t.op(activation, x, saves=(x,))
 
 
-def gelu_new(t: Tape, x: Tensor) -> Tensor:
+def gelu_new(t: Tape, c: Setting, x: Tensor) -> Tensor:
     """`NewGELUActivation`: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), eight kernels.
 
-    Saves x (twice used), tanh's output, 0.5 x and 1 + tanh: three new tensors of x's size.
+    Saves what pow reads, tanh's output, 0.5 x and 1 + tanh; under autocast pow casts x to fp32, and so the chain.
     """
-    cube = t.op("pow 3", x, saves=(x,))
+    h = cast(t, x, "fp32") if c.autocast else x
+    cube = t.op("pow 3", h, saves=(h,))
     cube = scale(t, cube)
     inner = scale(t, add(t, x, cube))
     tanh = t.op("tanh", inner, saves_output=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidValueError, UnknownNameError
+from ..errors import InvalidValueError, UnknownNameError, UnsupportedError
 from ..recipe import BYTES_PER_ELEMENT, AttentionKernel, ResolvedRecipe
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ class Setting:
 
     def is_target(self, matrix: Linear) -> bool:
         return matrix.name in self.targets
+
+    def quantizes(self, matrix: Linear) -> bool:
+        """transformers replaces `nn.Linear` and Conv1D themselves, not subclasses (Falcon's), and never the head."""
+        return self.quant != "none" and matrix.quantizable
 
     def matrix_bytes(self, matrix: Linear) -> int:
         """Bytes of a matrix in the dtype in which it is multiplied."""
@@ -113,10 +117,15 @@ def attention_kernel(model: Model, recipe: ResolvedRecipe, gpu: Gpu | None, *, f
     Soft-capped attention exists in eager and flash2 only (transformers, integrations/sdpa_attention.py).
     """
     asked = recipe.attention
-    if any(block.attention.softcap or block.attention.sinks for block in model.blocks) and asked != "flash2":
+    if asked == "flash2" and not model.flash:
+        raise UnsupportedError(f"{model.id} has no flash attention 2 in transformers; use --attention sdpa or eager")
+    if asked.startswith("sdpa") and not model.sdpa:
         return "eager"
     if asked != "sdpa":
         return asked
+    if model.model_type == "falcon":
+        # its mask rules out flash; one K and V head broadcasts, which only math takes
+        return "sdpa-math" if model.blocks[0].attention.kv_heads == 1 else "sdpa-mem-efficient"
     if not fp32 and (gpu is None or gpu.has_flash):
         return "flash2"
     grouped = any(block.attention.kv_heads != block.attention.heads for block in model.blocks)

@@ -20,12 +20,20 @@ NESTED_BLOCK = 256
 
 
 class Part:
-    """Some equal tensors: their number, elements each, bytes of one and of all."""
+    """Some equal tensors: their number, elements each, bytes of one and of all.
 
-    __slots__ = ("count", "dtype", "elements", "name", "one_bytes")
+    A matrix says how many `columns` it has, and how many of its kind are `stacked` in one tensor; 0 = a vector.
+    """
 
-    def __init__(self, name: str, elements: Any, dtype: str, count: int = 1, *, one_bytes: Any = None) -> None:
+    __slots__ = ("columns", "count", "dtype", "elements", "name", "one_bytes", "stacked")
+
+    def __init__(
+        self, name: str, elements: Any, dtype: str, count: int = 1, *,
+        one_bytes: Any = None, columns: Any = 0, stacked: int = 1,
+    ) -> None:  # fmt: skip
         self.name = name
+        self.columns = columns
+        self.stacked = stacked
         self.elements = elements
         self.dtype = dtype
         self.count = count
@@ -59,6 +67,8 @@ def quantized(c: Setting) -> list[Part]:
         return []
     parts: list[Part] = []
     for matrix, count in c.model.linears():
+        if not c.quantizes(matrix):
+            continue
         n = matrix.weights
         if c.quant == "int8":
             parts.append(Part(f"{matrix.name} int8", n, "int8", count))
@@ -80,13 +90,15 @@ def quantized(c: Setting) -> list[Part]:
 def unquantized(c: Setting) -> list[Part]:
     """Every base parameter that is not quantised, each tensor on its own."""
     model = c.model
-    parts = [Part("embedding", model.embedding_parameters, c.embedding_dtype)]
+    width = model.embedding_width or model.hidden_size
+    parts = [Part("embedding", model.embedding_parameters, c.embedding_dtype, columns=width)]
     if not model.tied_embeddings:
-        parts.append(Part("head", model.head.weights, c.head_dtype))
+        parts.append(Part("head", model.head.weights, c.head_dtype, columns=model.head.inputs))
     if model.head.bias:
         parts.append(Part("head bias", model.head.outputs, c.head_dtype))
     if model.learned_positions:
-        parts.append(Part("positions", model.learned_positions * model.hidden_size, c.embedding_dtype))
+        positions = model.learned_positions * model.hidden_size
+        parts.append(Part("positions", positions, c.embedding_dtype, columns=model.hidden_size))
     for norm in (model.embedding_norm, model.final_norm):
         if norm is not None and norm.affine:
             parts += _norm_parts(c, norm.width, 1, bias=norm.bias)
@@ -112,24 +124,28 @@ def _norm_parts(c: Setting, width: int, count: int, *, bias: bool) -> list[Part]
 
 
 def _matrix_parts(c: Setting, matrix: Linear, count: int) -> list[Part]:
-    parts = [] if c.quant != "none" else [Part(matrix.name, matrix.weights, c.base_dtype, count)]
-    if matrix.bias:
+    if c.quantizes(matrix):
         # Linear4bit casts its bias to the compute dtype at the first forward (bitsandbytes nn/modules.py)
-        parts.append(Part("biases", matrix.outputs, c.base_dtype if c.quant == "none" else c.compute_dtype, count))
-    return parts
+        return [Part("biases", matrix.outputs, c.compute_dtype, count)] if matrix.bias else []
+    dtype = c.base_dtype if c.quant == "none" else c.norm_dtype
+    parts = [Part(matrix.name, matrix.weights, dtype, count, columns=matrix.inputs)]
+    return [*parts, Part("biases", matrix.outputs, dtype, count)] if matrix.bias else parts
 
 
 def _expert_parts(c: Setting, e: Experts, count: int) -> list[Part]:
     """Routers and experts; fused 3-D expert parameters are not quantised (and k-bit preparation upcasts them)."""
-    parts = [Part("router", e.router.weights, c.norm_dtype, count)]
-    if e.router.bias:
-        parts.append(Part("router bias", e.router.outputs, c.norm_dtype, count))
-    first = e.count * e.hidden_size * e.width * (2 if e.gated else 1)
-    parts.append(Part("experts in", first, c.norm_dtype, count))
-    parts.append(Part("experts out", e.count * e.hidden_size * e.width, c.norm_dtype, count))
+    parts: list[Part] = []
+    if not e.router_is_linear:
+        parts.append(Part("router", e.router.weights, c.norm_dtype, count, columns=e.router.inputs))
+        if e.router.bias:
+            parts.append(Part("router bias", e.router.outputs, c.norm_dtype, count))
+    joint = e.width * (2 if e.gated else 1)
+    for name, width in (("experts in", joint), ("experts out", e.width)):
+        size = e.count * e.hidden_size * width
+        parts.append(Part(name, size, c.norm_dtype, count, columns=e.hidden_size, stacked=e.count))
     if e.bias:
-        parts.append(Part("experts in bias", e.count * e.width * (2 if e.gated else 1), c.norm_dtype, count))
-        parts.append(Part("experts out bias", e.count * e.hidden_size, c.norm_dtype, count))
+        parts.append(Part("experts in bias", e.count * joint, c.norm_dtype, count, columns=joint))
+        parts.append(Part("experts out bias", e.count * e.hidden_size, c.norm_dtype, count, columns=e.hidden_size))
     return parts
 
 
@@ -139,8 +155,8 @@ def adapters(c: Setting) -> list[Part]:
         return []
     parts: list[Part] = []
     for matrix, count in targeted(c):
-        parts.append(Part(f"{matrix.name} A", c.rank * matrix.inputs, c.adapter_dtype, count))
-        parts.append(Part(f"{matrix.name} B", c.rank * matrix.outputs, c.adapter_dtype, count))
+        parts.append(Part(f"{matrix.name} A", c.rank * matrix.inputs, c.adapter_dtype, count, columns=matrix.inputs))
+        parts.append(Part(f"{matrix.name} B", c.rank * matrix.outputs, c.adapter_dtype, count, columns=c.rank))
     return parts
 
 
@@ -169,4 +185,5 @@ def buffers(c: Setting) -> int:
     """Non-parameter tensors on the device: a layer's own, and the rotary frequencies (inv_freq and original_inv_freq,
     fp32, one pair for the model: transformers 5, LlamaRotaryEmbedding)."""
     widest = max(block.attention.rotary_dim for block in c.model.blocks)
-    return allocated(c.model.buffer_bytes_per_layer) * c.model.layers + 2 * allocated(widest // 2 * 4)
+    model = c.model
+    return allocated(model.buffer_bytes) + allocated(model.buffer_bytes_per_layer) * model.layers + 2 * allocated(widest // 2 * 4)

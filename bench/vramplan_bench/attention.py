@@ -19,12 +19,12 @@ LOW = (torch.float16, torch.bfloat16)
 FLASH2 = "vramplan_flash2"
 
 
-def implementation_name(attention: AttentionKernel) -> str:
-    """transformers' `attn_implementation` for a recipe's kernel."""
+def implementation_name(attention: AttentionKernel, model_class: Any) -> str:
+    """transformers' `attn_implementation` for a recipe's kernel; a class without sdpa gets eager, as by default."""
     if attention == "flash2":
         _register_flash2()
         return FLASH2
-    return "eager" if attention == "eager" else "sdpa"
+    return "sdpa" if attention != "eager" and model_class._supports_sdpa else "eager"
 
 
 def _register_flash2() -> None:

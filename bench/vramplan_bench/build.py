@@ -69,7 +69,7 @@ def build_base(config: Any, recipe: ResolvedRecipe, device: torch.device, make: 
             config=config,
             state_dict=lazy_state_dict(model_class, config, dtype, make),
             dtype=dtype,
-            attn_implementation=implementation_name(recipe.attention),
+            attn_implementation=implementation_name(recipe.attention, model_class),
             device_map={"": device},
             **options,
         )

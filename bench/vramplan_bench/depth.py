@@ -9,8 +9,10 @@ between the ends can exceed them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
+
+from vramplan.record import Effective
 
 from .roles import Facts
 from .timeline import AliveGroup, Part, Peak
@@ -64,6 +66,17 @@ class Line:
 
     def facts(self, low: Facts, high: Facts) -> Facts:
         return Facts(**{f.name: self.at(getattr(low, f.name), getattr(high, f.name)) for f in fields(Facts)})
+
+    def effective(self, low: Effective, high: Effective) -> Effective:
+        """What was read back: counts grow, names stay."""
+        before, after = low.elements_by_dtype, high.elements_by_dtype
+        return replace(
+            high,
+            elements_by_dtype={name: self.at(before.get(name, 0), after[name]) for name in after},
+            parameters=self.at(low.parameters, high.parameters),
+            trainable=self.at(low.trainable, high.trainable),
+            quantized=self.at(low.quantized, high.quantized),
+        )
 
     def peaks(self, low: Mapping[Part, Peak], high: Mapping[Part, Peak]) -> dict[tuple[Part, Part], int]:
         """Bytes of every part that both runs have; the key holds the part's name in either."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from .effective import element_count, quantization_tensors
 from .session import Session
-from .tracker import StorageTracker
+from .tracker import WORKSPACE, StorageTracker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Roles:
         """Everything that is still there after the last step."""
         for name, parameter in self._session.model.named_parameters():
             self._note(parameter, "adapters" if ".lora_" in name else "weights")
-            for part in _quantization_tensors(parameter):
+            for part in quantization_tensors(parameter):
                 self._note(part, "weights")
         for buffer in self._session.model.buffers():
             self._note(buffer, "weights")
@@ -58,15 +58,8 @@ class Roles:
             for value in state.values():
                 self._note(value, "optimizer")
         for block in self._tracker.blocks:
-            if block.operator.endswith("(workspace)"):
+            if block.operator.endswith(WORKSPACE):
                 self.found[block.index] = "workspace"
-
-
-def _quantization_tensors(parameter: Any) -> Iterator[Any]:
-    state = getattr(parameter, "quant_state", None)
-    while state is not None:
-        yield from (state.absmax, state.code, state.offset)
-        state = state.state2
 
 
 def facts_of(session: Session, tracker: StorageTracker, roles: dict[int, str]) -> Facts:
@@ -76,7 +69,7 @@ def facts_of(session: Session, tracker: StorageTracker, roles: dict[int, str]) -
         block = tracker.blocks[index]
         if role != "gradients" or block.step == 1:
             sums[role] = sums.get(role, 0) + block.bytes
-    sizes = [(p, _elements(p)) for p in session.model.parameters()]
+    sizes = [(p, element_count(p)) for p in session.model.parameters()]
     return Facts(
         weights_bytes=sums.get("weights", 0),
         adapters_bytes=sums.get("adapters", 0),
@@ -87,8 +80,3 @@ def facts_of(session: Session, tracker: StorageTracker, roles: dict[int, str]) -
         trainable=sum(count for p, count in sizes if p.requires_grad),
         quantized=sum(count for p, count in sizes if getattr(p, "quant_state", None) is not None),
     )
-
-
-def _elements(parameter: Any) -> int:
-    state = getattr(parameter, "quant_state", None)
-    return int(state.shape.numel() if state is not None else parameter.numel())

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .tracker import Block, StorageTracker
+from .tracker import INSIDE, WORKSPACE, Block, StorageTracker
 
 STEP_PHASES = ("forward", "loss", "backward", "optimizer_step")
 PHASES = ("load", *STEP_PHASES)
@@ -84,13 +84,14 @@ def alive_after(tracker: StorageTracker, event: int) -> list[Block]:
     return list(alive.values())
 
 
-def grouped(alive: list[Block], roles: Mapping[int, str], logits_elements: int) -> tuple[AliveGroup, ...]:
-    """Blocks of equal origin counted together, largest first. `roles` names blocks that live between steps; a
-    tensor
-    of `logits_elements` or more (half of one sequence's logits) that no module made is taken for logits."""
+def grouped(alive: list[Block], roles: Mapping[int, str], vocabulary: int) -> tuple[AliveGroup, ...]:
+    """Blocks of equal origin counted together, largest first.
+
+    `roles` names blocks that live between steps; of the others, what is as wide as the vocabulary is logits.
+    """
     groups: dict[tuple[str, str, str, str, tuple[int, ...], str], list[int]] = defaultdict(list)
     for block in alive:
-        group = roles.get(block.index) or _kind(block, logits_elements)
+        group = roles.get(block.index) or _kind(block, vocabulary)
         module = ".".join("*" if part.isdigit() else part for part in block.module.split("."))
         operator = block.operator + (f" in {block.node}" if block.node else "")
         if group in ("weights", "adapters", "optimizer"):
@@ -106,10 +107,7 @@ def grouped(alive: list[Block], roles: Mapping[int, str], logits_elements: int) 
     return tuple(sorted(listed, key=lambda g: -g.bytes))
 
 
-def _kind(block: Block, logits_elements: int) -> str:
-    if block.operator.endswith("(workspace)") or block.operator.endswith("(inside)"):
+def _kind(block: Block, vocabulary: int) -> str:
+    if block.operator.endswith((WORKSPACE, INSIDE)) or block.phase == "optimizer_step":
         return "workspace"
-    elements = 1
-    for size in block.shape:
-        elements *= size
-    return "logits" if elements >= logits_elements else "activations"
+    return "logits" if block.shape and block.shape[-1] == vocabulary else "activations"

@@ -33,6 +33,10 @@ _LIFT = torch.ops.aten.lift_fresh.default
 _SCALAR = torch.ops.aten._local_scalar_dense.default
 _ADD = torch.ops.aten.add.Tensor
 
+WORKSPACE = " (workspace)"
+INSIDE = " (inside)"
+"""Ends of the names under which a library's lasting buffers, and those inside one operator, are listed."""
+
 # References that one held tensor and its storage have when the dispatcher hands them to Python (torch 2.13).
 _SOLE_TENSOR_REFERENCES = 4
 _SOLE_STORAGE_REFERENCES = 2
@@ -213,8 +217,8 @@ class StorageTracker(TorchDispatchMode):
         if self._imitation is not None:
             in_backward = torch._C._current_autograd_node() is not None
             for size in self._imitation.lasting_bytes(name, in_backward):
-                self.allocate(size, f"{name} (workspace)")
-            held = [self.allocate(size, f"{name} (inside)") for size in self._imitation.inner_bytes(name, args)]
+                self.allocate(size, name + WORKSPACE)
+            held = [self.allocate(size, name + INSIDE) for size in self._imitation.inner_bytes(name, args)]
         out = func(*args, **kwargs)
         if func is _LIFT and not self._lifts_to_device:
             self._mark_host(out)

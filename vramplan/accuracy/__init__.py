@@ -41,7 +41,7 @@ def accuracy(paths: Iterable[str | os.PathLike[str]]) -> Accuracy:
     The same id in two files is the same run, counted once, as the first file has it. Raises VramplanError for a file
     that is no runs file; a row that cannot be answered is part of the result.
     """
-    names = tuple(map(os.fspath, paths))
+    names = tuple(os.fspath(path) for path in paths)
     if not names:
         raise VramplanError("no runs file was named")
     runs: dict[str, Run | BadRow] = {}

@@ -13,7 +13,7 @@ import click
 from .. import __version__
 from ..errors import UnknownNameError, VramplanError
 
-COMMANDS = ("estimate", "explain", "models", "gpus", "stacks", "prices")
+COMMANDS = ("estimate", "explain", "models", "gpus", "stacks", "prices", "accuracy")
 """Each is `command` in the module of its name; none is imported before it is asked for."""
 PLUGINS = "vramplan.commands"
 """Entry points through which other packages add commands."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..model import Block, Experts, Mlp
-from ..units import allocated
 from .attention import attention
-from .operators import activate, add, cast, dropout, linear, mul, norm, silu_mul
+from .operators import activate, add, cast, dropout, linear, mul, norm, silu_mul, weight_bytes
 from .setting import Setting
 from .tape import Tape, Tensor
 
@@ -102,21 +101,16 @@ def experts(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
                       weight_grads=_expert_grads(c, e.router.weights))  # fmt: skip
     weights = t.op("top-k", scores, elements=rows, saves_output=True)
     chosen = t.op("gather tokens", h, elements=rows * width)
-    trained = c.trains_base
-    gate_up = t.op(
-        "experts in", chosen, elements=rows * e.width * (2 if e.gated else 1), saves=(chosen,) if trained else (),
-        weight_grads=_expert_grads(c, e.expert_weights * 2 // 3 if e.gated else e.expert_weights // 2),
-        flops=2 * rows * width * e.width * (2 if e.gated else 1),
-    )  # fmt: skip
+    first = e.count * width * e.width * (2 if e.gated else 1)
+    pair = 2 * c.rank * e.count * (width + 2 * e.width)
+    inner = expert_product(t, c, chosen, "experts in", rows * e.width * (2 if e.gated else 1), first, pair)
     if e.gated:
-        gate, up = t.split(gate_up, rows * e.width, rows * e.width)
+        gate, up = t.split(inner, rows * e.width, rows * e.width)
         inner = mul(t, activate(t, c, gate, e.activation), up, "act(gate) * up")
     else:
-        inner = activate(t, c, gate_up, e.activation)
-    out = t.op(
-        "experts out", inner, elements=rows * width, saves=(inner,) if trained else (),
-        weight_grads=_expert_grads(c, e.expert_weights // (3 if e.gated else 2)), flops=2 * rows * width * e.width,
-    )  # fmt: skip
+        inner = activate(t, c, inner, e.activation)
+    pair = c.rank * e.count * (width + e.width)
+    out = expert_product(t, c, inner, "experts out", rows * width, e.count * e.width * width, pair)
     out = mul(t, out, weights, "weight experts")
     out = t.op("unsort", out)
     out = cast(t, t.op("sum experts", out, elements=c.tokens * width), x.dtype)
@@ -129,7 +123,20 @@ def experts(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
     return add(t, out, shared, "add shared expert")
 
 
-def _expert_grads(c: Setting, weights: Any) -> Any:
-    from ..recipe import BYTES_PER_ELEMENT
+def expert_product(t: Tape, c: Setting, x: Tensor, name: str, elements: Any, weights: int, pair: Any) -> Tensor:
+    """One grouped product over the fused `weights` of all experts; `pair` = elements of their LoRA pair.
 
-    return allocated(weights * BYTES_PER_ELEMENT[c.base_dtype]) if c.trains_base else None
+    With adapters PEFT first forms base + B A for all experts in a new tensor of the weights' size
+    (ParamWrapper, torch.baddbmm), which the product saves, and whose whole gradient backward makes.
+    """
+    if c.adapts_experts:
+        adapters = t.source(0, c.adapter_dtype, needs_grad=True, name="expert adapters")
+        grads = weight_bytes(pair, c.adapter_dtype)
+        merged = t.op(f"merge {name}", adapters, elements=weights, dtype=c.norm_dtype, weight_grads=grads)
+        return t.op(name, x, merged, elements=elements, dtype=x.dtype, saves=(x, merged))
+    saves = (x,) if c.trains_base else ()
+    return t.op(name, x, elements=elements, saves=saves, weight_grads=_expert_grads(c, weights))
+
+
+def _expert_grads(c: Setting, weights: Any) -> Any:
+    return weight_bytes(weights, c.base_dtype) if c.trains_base else None

@@ -91,14 +91,13 @@ def sgd(parts: list[Part], *, momentum: bool) -> OptimizerMemory:
 
 
 def adafactor(parts: list[Part]) -> OptimizerMemory:
-    """transformers' Adafactor without first moment, as `optim="adafactor"` sets it.
+    """transformers' Adafactor without first moment, as the Trainer sets it for optim="adafactor".
 
-    fp32: a sum for each row and each column of a matrix, or 1 state x elements of a vector, and a scalar (RMS) for
-    each tensor. Leading dimensions (experts) are kept. Of n elements a step takes, one tensor after the other,
-    16 n bytes where the parameter has 16 bits (copies of gradient and parameter, the square, its sum with eps) and
-    8 n where it has 32, beside 4 n' for the update of the matrix before, which the loop's variable still holds
-    (transformers 5.23, optimization.py, Adafactor.step). Parameters of the 16-bit and the norm group run in the order
-    of the model; a matrix that follows a larger one of another layer is not looked for.
+    States, fp32: a sum for each row and each column of a matrix, 1 x elements of a vector, a scalar (RMS) for each
+    tensor. The step takes tensors one by one: of n elements, 16 n bytes where the parameter has 16 bits (copies of
+    gradient and parameter, the square, its sum with eps) and 8 n where it has 32, beside 4 n' for the update of the
+    matrix before, which the loop's variable still holds (transformers 5.23, optimization.py, Adafactor.step).
+    Matrices are taken in the order of the model, vectors last: the Trainer's groups, with and without weight decay.
     """
     states: Any = 0
     temporary: Any = 0
@@ -108,12 +107,9 @@ def adafactor(parts: list[Part]) -> OptimizerMemory:
             sums = allocated(p.elements * 4)
         else:
             sums = allocated(p.elements // p.columns * 4) + allocated(p.stacked * p.columns * 4)
-            one = allocated(p.elements * 4)
-            step = (2 if p.dtype == "fp32" else 4) * one
-            temporary = largest(temporary, step + previous)
-            if p.count > 1:
-                temporary = largest(temporary, step + smallest(one, previous))
-            previous = one
+            copy = allocated(p.elements * 4)
+            temporary = largest(temporary, (2 if p.dtype == "fp32" else 4) * copy + previous)
+            previous = copy
         states = states + p.count * (sums + allocated(4))
     return OptimizerMemory(states, temporary, "4 B x (rows + columns) of each matrix")
 

@@ -19,11 +19,20 @@ _ROLES = {
 """Llama's names for the roles of matrices, accepted where a model fuses or renames them."""
 
 
+EXPERT_LORA_TYPES = frozenset(
+    "mixtral minimax_m2 deepseek_v2 deepseek_v3 kimi_k2 ernie4_5_moe glm4_moe glm4_moe_lite qwen3_moe olmoe".split()
+)
+"""Mixtures whose fused experts and router PEFT adapts under `all-linear`, as their unfused forms were
+(peft 0.21: utils/transformers_weight_conversion.py, _MODEL_TO_CONVERSION_PATTERN)."""
+FUSED_EXPERT_NAMES = frozenset({"gate", "gate_proj", "up_proj", "down_proj"})
+"""Names that PEFT then takes for the experts, so that dense layers and shared experts of these names get no adapter."""
+
+
 class Setting:
     """Model, recipe, stack and card, with the dtypes and targets that follow from them. Counts may be arrays."""
 
     __slots__ = (
-        "adapter_dtype", "attention", "autocast", "base_dtype", "batch", "compute_dtype", "dropout", "embedding_dtype",
+        "adapter_dtype", "adapts_experts", "attention", "autocast", "base_dtype", "batch", "compute_dtype", "dropout", "embedding_dtype",
         "gpu", "head_dtype", "head_targeted", "model", "norm_dtype", "owns_loss", "quant", "rank", "reentrant", "recipe", "seq_len", "stack", "targets",
         "tokens", "trains_base",
     )  # fmt: skip
@@ -48,6 +57,9 @@ class Setting:
         self.adapter_dtype = recipe.adapter_dtype
         self.dropout = recipe.lora_dropout if recipe.has_adapters else 0.0
         self.targets = target_names(model, recipe.targets) if recipe.has_adapters else frozenset[str]()
+        self.adapts_experts = recipe.has_adapters and adapts_experts(model, recipe.targets)
+        if self.adapts_experts and self.dropout:
+            raise UnsupportedError("LoRA on fused experts takes no dropout (PEFT's ParamWrapper); use --lora-dropout 0")
         self.head_targeted = recipe.has_adapters and model.head.name in self.targets
         self.attention = attention_kernel(model, recipe, gpu, fp32=self._attends_in_fp32())
 
@@ -72,8 +84,6 @@ def target_names(model: Model, targets: str) -> frozenset[str]:
 
     Raises UnknownNameError with the model's own names.
     """
-    if targets == "all-linear":
-        return frozenset(matrix.name for matrix, _ in model.linears())
     names: set[str] = set()
     known = {matrix.name for matrix, _ in model.linears()} | {model.head.name}
     for part in targets.split(","):
@@ -88,7 +98,12 @@ def target_names(model: Model, targets: str) -> frozenset[str]:
             names.add(part)
         else:
             names |= _by_role(model, part, known)
-    return frozenset(names)
+    return frozenset(names - FUSED_EXPERT_NAMES if adapts_experts(model, targets) else names)
+
+
+def adapts_experts(model: Model, targets: str) -> bool:
+    """Whether PEFT puts adapters on the fused experts."""
+    return model.model_type in EXPERT_LORA_TYPES and "all-linear" in targets.split(",")
 
 
 def _by_role(model: Model, name: str, known: set[str]) -> set[str]:

@@ -157,7 +157,22 @@ def adapters(c: Setting) -> list[Part]:
     for matrix, count in targeted(c):
         parts.append(Part(f"{matrix.name} A", c.rank * matrix.inputs, c.adapter_dtype, count, columns=matrix.inputs))
         parts.append(Part(f"{matrix.name} B", c.rank * matrix.outputs, c.adapter_dtype, count, columns=c.rank))
+    if c.adapts_experts:
+        for block in c.model.blocks:
+            if isinstance(block.feed_forward, Experts):
+                parts += _expert_adapters(c, block.feed_forward, block.count)
     return parts
+
+
+def _expert_adapters(c: Setting, e: Experts, count: int) -> list[Part]:
+    """A pair for each fused parameter, one rank per expert, twice that where gate and up are one (peft ParamWrapper)."""
+    wide, narrow = 2 * c.rank * e.count, c.rank * e.count
+    sizes = (
+        ("gate_up_proj A", wide, e.hidden_size), ("gate_up_proj B", 2 * e.width, wide),
+        ("experts.down_proj A", narrow, e.width), ("experts.down_proj B", e.hidden_size, narrow),
+        ("router A", c.rank, e.hidden_size), ("router B", e.count, c.rank),
+    )  # fmt: skip
+    return [Part(name, rows * columns, c.adapter_dtype, count, columns=columns) for name, rows, columns in sizes]
 
 
 def targeted(c: Setting) -> Iterator[tuple[Linear, int]]:

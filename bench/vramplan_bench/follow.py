@@ -1,0 +1,102 @@
+"""Runs a few steps of a session with every storage followed: on fake tensors as on a card, or really on the CPU."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vramplan.recipe import ResolvedRecipe
+from vramplan.record import Effective
+
+from .cuda_semantics import cuda_semantics
+from .effective import read_back
+from .fake import fake_tensors
+from .imitation import Card, CudaImitation
+from .loading import empty_weights, random_weights
+from .loop import Loop
+from .losses import triton_stand_ins
+from .roles import Facts, Roles, facts_of
+from .session import open_session
+from .timeline import AliveGroup, Part, Peak, alive_after, grouped, peaks
+from .tracker import StorageTracker
+from .watch import decoder_layers, follow_layers, module_names
+
+STEPS = 3
+"""One in which optimizers make their states, then two full ones."""
+END = Part("end", STEPS + 1, "")
+"""After the last step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowedRun:
+    """Steps of a model of one depth, with the stream of events."""
+
+    layers: int
+    tracker: StorageTracker
+    parts: Mapping[Part, Peak]
+    roles: Mapping[int, str]
+    facts: Facts
+    effective: Effective
+    vocabulary: int
+    seconds: float
+
+    def alive(self, part: Part) -> tuple[AliveGroup, ...]:
+        """What is held at the peak of a part."""
+        return grouped(alive_after(self.tracker, self.parts[part].event), self.roles, self.vocabulary)
+
+
+def follow(
+    config: Mapping[str, Any],
+    recipe: ResolvedRecipe,
+    loop: Loop,
+    layers: int,
+    *,
+    card: Card | None,
+    fake: bool = True,
+) -> FollowedRun:
+    """Train `layers` layers for `STEPS` steps. `card` None = as on the CPU, nothing mended; not `fake` = really."""
+    begin = time.perf_counter()
+    tracker = StorageTracker(CudaImitation(card) if card else None)
+    with ExitStack() as stack:
+        if fake:
+            stack.enter_context(fake_tensors())
+        if card is not None:
+            stack.enter_context(cuda_semantics(recipe.attention, card.compute_capability, expand_kv=loop.expands_kv))
+            stack.enter_context(triton_stand_ins(tracker))
+        stack.enter_context(tracker.following())
+        session = open_session(
+            config,
+            recipe,
+            loop,
+            device=torch.device("cpu"),
+            make=empty_weights if fake else random_weights,
+            probe=tracker,
+            layers=layers,
+        )
+        stack.enter_context(module_names(session.model, tracker))
+        follow_layers(decoder_layers(session.base, layers), tracker)
+        roles = Roles(tracker, session)
+        gc.collect()
+        for step in range(1, STEPS + 1):
+            tracker.set_phase("between", step)
+            session.runner.run(tracker)
+        tracker.set_phase("end", STEPS + 1)
+        roles.note_lasting()
+        facts = facts_of(session, tracker, roles.found)
+        effective = read_back(session)
+    return FollowedRun(
+        layers=layers,
+        tracker=tracker,
+        parts=peaks(tracker),
+        roles=roles.found,
+        facts=facts,
+        effective=effective,
+        vocabulary=int(session.config.get_text_config().vocab_size),
+        seconds=time.perf_counter() - begin,
+    )

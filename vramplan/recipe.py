@@ -1,4 +1,4 @@
-"""How a model is trained: the knobs of a fine-tune, as asked (`Recipe`) and with every one decided (`ResolvedRecipe`)."""
+"""How a model is trained: the knobs of a fine-tune, as asked (`Recipe`) and all decided (`ResolvedRecipe`)."""
 
 from __future__ import annotations
 
@@ -38,8 +38,14 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """Accepted values of every knob that is a name."""
 
-LIMITS: dict[str, int] = {"rank": 65_536, "batch": 1_048_576, "seq_len": 16_777_216, "grad_accum": 1_048_576, "gpus": 65_536}
-"""Largest accepted value of every knob that is a count: far beyond use, small enough that no byte count overflows 63 bits."""
+LIMITS: dict[str, int] = {
+    "rank": 65_536,
+    "batch": 1_048_576,
+    "seq_len": 16_777_216,
+    "grad_accum": 1_048_576,
+    "gpus": 65_536,
+}
+"""Largest accepted value of every count: far beyond use, small enough for 63-bit byte counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

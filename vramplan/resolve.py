@@ -17,7 +17,9 @@ CONTRACT_DEFAULTS: dict[str, Any] = {
 """Where neither the user nor the stack says: the contract's table of options."""
 
 
-def resolve(recipe: Recipe, method: Method, stack: Stack, gpu: Gpu | None = None, *, strict: bool = True) -> ResolvedRecipe:
+def resolve(
+    recipe: Recipe, method: Method, stack: Stack, gpu: Gpu | None = None, *, strict: bool = True
+) -> ResolvedRecipe:
     """Decide every knob for one method. `strict` refuses a knob that the method cannot take; else it is passed over
     (the same knobs then serve three methods side by side). Raises UnsupportedError."""
     if stack.unsupported:
@@ -75,7 +77,9 @@ def _quant(asked: Quant | None, method: Method, stack: Stack, *, strict: bool) -
     raise UnsupportedError(f"--quant {asked} with --method {method}: {hint}")
 
 
-def _precision(recipe: Recipe, dtype: Dtype, autocast: Autocast, method: Method, gpu: Gpu | None) -> tuple[Dtype, Autocast]:
+def _precision(
+    recipe: Recipe, dtype: Dtype, autocast: Autocast, method: Method, gpu: Gpu | None
+) -> tuple[Dtype, Autocast]:
     """A card without bf16 gets fp16 where the user did not insist; full fine-tuning under fp16 needs fp32 weights
     (torch.amp.GradScaler refuses fp16 gradients)."""
     if gpu is not None and not gpu.has_bf16:

@@ -36,6 +36,8 @@ class Run:
     """File and line."""
     outcome: Outcome
     model: str | None = None
+    layers: int | None = None
+    """Where the depth was cut; a runs file has no such column, a record of the rig does."""
     gpu: str | None = None
     gpus: int | None = None
     sharding: str | None = None

@@ -41,3 +41,12 @@ def largest(a: Any, b: Any) -> Any:
 def smallest(a: Any, b: Any) -> Any:
     """Elementwise minimum of two counts or arrays of counts."""
     return -largest(-a, -b)
+
+
+def next_power_of_two(n: Any) -> Any:
+    """Smallest power of two >= n, for counts or arrays of counts."""
+    if type(n) is int:
+        return 1 << (n - 1).bit_length()
+    import numpy as np
+
+    return np.left_shift(1, np.ceil(np.log2(n)).astype(np.int64))

@@ -21,8 +21,8 @@ _LEAST_PERIODS = 3
 _LISTED_KINDS = ("layer_types", "mlp_layer_types", "no_rope_layers", "attention_layers")
 
 
-def shallow_depths(config: Any, seq_len: int) -> tuple[int, int] | tuple[()]:
-    """Two depths that tell that of `config`; empty where running all layers is no more work."""
+def shallow_line(config: Any, seq_len: int) -> Line | None:
+    """Two depths that tell that of `config`; None where running all layers is no more work."""
     text = config.get_text_config()
     total = int(text.num_hidden_layers)
     kinds = _kinds(text, total, seq_len)
@@ -31,8 +31,8 @@ def shallow_depths(config: Any, seq_len: int) -> tuple[int, int] | tuple[()]:
         low = prefix + _LEAST_PERIODS * period
         low += (total - low) % period
         if low + period < total and 2 * low + period < total + low:
-            return low, low + period
-    return ()
+            return Line(low=low, high=low + period, total=total, prefix=prefix)
+    return None
 
 
 def _kinds(text: Any, total: int, seq_len: int) -> list[tuple[Any, ...]]:
@@ -52,13 +52,15 @@ def _kinds(text: Any, total: int, seq_len: int) -> list[tuple[Any, ...]]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """From the runs of two depths to a third."""
+    """From the runs of two depths to a third. The first `prefix` layers are unlike the rest, which repeat every
+    `high - low` layers."""
 
     low: int
     high: int
     total: int
+    prefix: int
 
     def at(self, low: int, high: int) -> int:
         """The value at `total` layers."""
@@ -79,14 +81,20 @@ class Line:
         )
 
     def peaks(self, low: Mapping[Part, Peak], high: Mapping[Part, Peak]) -> dict[tuple[Part, Part], int]:
-        """Bytes of every part that both runs have; the key holds the part's name in either."""
+        """Bytes of every part that both runs have; the key holds the part's name in either.
+
+        A layer's twin is the one as far from the first, or as far from the last; the ends of the stack are twins of
+        ends only.
+        """
         found: dict[tuple[Part, Part], int] = {}
+        period = self.high - self.low
         for part in low:
-            segment = part.segment
-            twins = [part]
-            if isinstance(segment, int):
-                twins.append(Part(part.phase, part.step, segment + self.high - self.low))
-            for twin in twins:
+            shifts = [0]
+            if isinstance(part.segment, int):
+                shifts = [0] * (part.segment < self.low - period) + [period] * (part.segment >= self.prefix + period)
+            for shift in shifts:
+                segment = part.segment + shift if isinstance(part.segment, int) else part.segment
+                twin = Part(part.phase, part.step, segment)
                 if twin in high:
                     found[part, twin] = self.at(low[part].bytes, high[twin].bytes)
         return found

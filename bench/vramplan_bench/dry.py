@@ -15,7 +15,7 @@ from vramplan.record import Effective
 from vramplan.stack import Stack
 
 from .build import build_config, depth_of
-from .depth import Line, shallow_depths
+from .depth import Line, shallow_line
 from .follow import END, STEPS, FollowedRun, follow
 from .imitation import A100, Card
 from .loop import Loop, loop_of
@@ -75,11 +75,11 @@ def dry_run(
     chosen = loop_of(loop) if isinstance(loop, Stack) else loop or Loop()
     settings = build_config(config, layers)
     total = depth_of(settings)
-    depths = () if full_depth else shallow_depths(settings, int(recipe.seq_len))
-    if not depths:
+    line = None if full_depth else shallow_line(settings, int(recipe.seq_len))
+    if line is None:
         return _one_depth(follow(config, recipe, chosen, total, card=card))
-    low, high = (follow(config, recipe, chosen, depth, card=card) for depth in depths)
-    return _extrapolated(low, high, total)
+    low, high = (follow(config, recipe, chosen, depth, card=card) for depth in (line.low, line.high))
+    return _extrapolated(low, high, line)
 
 
 def _one_depth(run: FollowedRun) -> DryResult:
@@ -101,8 +101,7 @@ def _one_depth(run: FollowedRun) -> DryResult:
     )
 
 
-def _extrapolated(low: FollowedRun, high: FollowedRun, layers: int) -> DryResult:
-    line = Line(low.layers, high.layers, layers)
+def _extrapolated(low: FollowedRun, high: FollowedRun, line: Line) -> DryResult:
     found = line.peaks(low.parts, high.parts)
     by_step: dict[int, dict[str, int]] = {}
     for (part, _), size in found.items():
@@ -111,7 +110,7 @@ def _extrapolated(low: FollowedRun, high: FollowedRun, layers: int) -> DryResult
             of_step[part.phase] = max(of_step.get(part.phase, 0), size)
     binding = max((pair for pair in found if pair[0].phase in PHASES and pair[0].step in (0, STEPS)), key=found.__getitem__)
     return DryResult(
-        layers=layers,
+        layers=line.total,
         depths=(low.layers, high.layers),
         facts=line.facts(low.facts, high.facts),
         effective=line.effective(low.effective, high.effective),

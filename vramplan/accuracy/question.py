@@ -47,6 +47,8 @@ def question(run: Run) -> Question:
         raise UnsupportedError(reason)
     stack = _known(find_stack, run.stack)
     model = _known(find_model, run.model)
+    if run.layers not in (None, model.layers):
+        raise UnsupportedError(f"cut to {run.layers} of {model.layers} layers")
     gpu = _card(run)
     recipe = _recipe(run)
     resolved = resolve(recipe, recipe.method, stack, gpu)
@@ -99,7 +101,7 @@ def _recipe(run: Run) -> Recipe:
 
 def _assumed(run: Run, resolved: ResolvedRecipe) -> dict[str, str]:
     """Knobs that the run leaves open, those aside that its method does not have."""
-    moot = () if resolved.has_adapters else _OF_ADAPTERS
+    moot: tuple[str, ...] = () if resolved.has_adapters else _OF_ADAPTERS
     moot += () if resolved.quantizes else ("kbit_prep",)
     found = {
         knob: _said(getattr(resolved, knob))

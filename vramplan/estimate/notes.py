@@ -17,9 +17,7 @@ def notes(step: StepMemory) -> tuple[str, ...]:
 def _experts(c: Setting) -> list[str]:
     if c.quant == "none" or not any(isinstance(b.feed_forward, Experts) for b in c.model.blocks):
         return []
-    share = sum(
-        b.count * b.feed_forward.expert_weights for b in c.model.blocks if isinstance(b.feed_forward, Experts)
-    )
+    share = sum(b.count * b.feed_forward.expert_weights for b in c.model.blocks if isinstance(b.feed_forward, Experts))
     percent = round(100 * share / c.model.parameters)
     return [
         f"The experts ({percent} % of the parameters) stay in {c.norm_dtype}: transformers 5 holds them as fused 3-D "
@@ -33,18 +31,26 @@ def _precision(c: Setting) -> list[str]:
         return []
     if "bf16" in (r.dtype, r.autocast):
         return [f"The {gpu.name} has no bf16 matrix units: bf16 is emulated and slow; use --dtype fp16."]
-    return [f"The {gpu.name} has no bf16: {r.dtype} weights" + (f" under {r.autocast} autocast." if c.autocast else ".")]
+    return [
+        f"The {gpu.name} has no bf16: {r.dtype} weights" + (f" under {r.autocast} autocast." if c.autocast else ".")
+    ]
 
 
 def _kernels(c: Setting) -> list[str]:
     found: list[str] = []
     if c.attention == "eager" and c.recipe.attention != "eager":
-        found.append("Attention runs eager: soft-capping and sinks have no sdpa kernel; flash2 would hold no score matrix.")
+        found.append(
+            "Attention runs eager: soft-capping and sinks have no sdpa kernel; flash2 would hold no score matrix."
+        )
     if c.attention == "sdpa-math":
-        found.append("sdpa falls to its math kernel, which holds the score matrix (fp32 or an older card, grouped K and V).")
+        found.append(
+            "sdpa falls to its math kernel, which holds the score matrix (fp32 or an older card, grouped K and V)."
+        )
     limit = c.stack.fused_4bit_tokens
     if c.quant.startswith(("nf4", "fp4")) and limit and c.tokens > limit:
-        found.append(f"{c.tokens:,} tokens a step exceed the fused 4-bit product's {limit:,}: every matrix is dequantised.")
+        found.append(
+            f"{c.tokens:,} tokens a step exceed the fused 4-bit product's {limit:,}: every matrix is dequantised."
+        )
     return found
 
 
@@ -59,4 +65,6 @@ def _optimizer(step: StepMemory) -> list[str]:
     paged = step.static.optimizer.paged_bytes
     if not paged:
         return []
-    return [f"{paged / 2**30:.2f} GiB of optimizer state lie in managed memory, outside these figures, and may move to the host."]
+    return [
+        f"{paged / 2**30:.2f} GiB of optimizer state lie in managed memory, outside these figures, and may move out."
+    ]

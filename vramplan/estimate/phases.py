@@ -23,7 +23,7 @@ from ..units import MIB, allocated, largest
 from .result import PhaseName
 
 CUBLAS_WORKSPACE_BYTES = 2 * (8 * MIB + 128 * 1024)
-"""cuBLAS and cuBLASLt take 8.125 MiB each from the allocator (aten/cuda/CublasHandlePool.cpp, parseChosenWorkspaceSize)."""
+"""cuBLAS and cuBLASLt take 8.125 MiB each from the allocator (aten/cuda/CublasHandlePool.cpp)."""
 CUBLAS_WORKSPACE_HOPPER_BYTES = 2 * 32 * MIB
 """On sm90."""
 
@@ -33,7 +33,18 @@ Direction = Literal["forward", "backward"]
 class Static:
     """Bytes that stay on the device through the step."""
 
-    __slots__ = ("adapters", "base", "buffers", "inputs", "load_extra", "optimizer", "quantized", "total", "trainable", "workspace")
+    __slots__ = (
+        "adapters",
+        "base",
+        "buffers",
+        "inputs",
+        "load_extra",
+        "optimizer",
+        "quantized",
+        "total",
+        "trainable",
+        "workspace",
+    )
 
     def __init__(self, c: Setting) -> None:
         self.quantized = total(quantized(c))
@@ -59,12 +70,12 @@ class Layer:
 
     __slots__ = ("count", "fold", "input_bytes", "input_saved", "tape", "x")
 
-    def __init__(self, c: Setting, spec: Block, dtype: str) -> None:
-        self.tape, self.x = block_tape(c, spec, dtype)
-        self.fold: Fold = fold(self.tape, self.x)
+    def __init__(self, spec: Block, tape: Tape, x: Tensor) -> None:
+        self.tape, self.x = tape, x
+        self.fold: Fold = fold(tape, x)
         self.count = spec.count
-        self.input_bytes = self.x.bytes
-        self.input_saved = any(self.x.storage is s for op in self.tape.ops for s in op.saves)
+        self.input_bytes = x.bytes
+        self.input_saved = any(x.storage is s for op in tape.ops for s in op.saves)
 
 
 class Moment:
@@ -92,10 +103,14 @@ class Moment:
         self.bytes = static + activations + gradients + extra + tape_bytes
 
 
-def residual_dtype(c: Setting) -> str:
-    """Dtype of the residual stream: the embedding's, or what a layer makes of it (fp32 norms raise it)."""
-    tape, _ = block_tape(c, c.model.blocks[0], c.embedding_dtype)
-    return tape.outputs[0].dtype
+def _layers(c: Setting) -> list[Layer]:
+    """The kinds of layers, on the dtype that the residual stream has behind the first one (fp32 norms raise it)."""
+    dtype = c.embedding_dtype
+    tapes = [block_tape(c, spec, dtype) for spec in c.model.blocks]
+    settled = tapes[0][0].outputs[0].dtype
+    if settled != dtype:
+        tapes = [block_tape(c, spec, settled) for spec in c.model.blocks]
+    return [Layer(spec, tape, x) for spec, (tape, x) in zip(c.model.blocks, tapes, strict=True)]
 
 
 class StepMemory:
@@ -106,8 +121,8 @@ class StepMemory:
     def __init__(self, c: Setting) -> None:
         self.c = c
         self.static = Static(c)
-        dtype = residual_dtype(c)
-        self.layers = [Layer(c, spec, dtype) for spec in c.model.blocks]
+        self.layers = _layers(c)
+        dtype = self.layers[0].x.dtype
         self.tail = head(c, dtype)
         self.head = fold(self.tail.tape, self.tail.x)
         self.accumulates = c.recipe.grad_accum > 1
@@ -163,7 +178,8 @@ class StepMemory:
         static, held, f = self.static.total, self.tail.held_bytes, self.head
         moments = [
             Moment("backward", static, activations=self.activations, gradients=self._made(0), extra=held,
-                   tape=self.tail.tape, x=self.tail.x, tape_bytes=f.backward_peak, direction="backward", at=f.backward_at)
+                   tape=self.tail.tape, x=self.tail.x, tape_bytes=f.backward_peak, direction="backward",
+                   at=f.backward_at)
         ]  # fmt: skip
         table = embedding_gradient_bytes(self.c)
         for layer in self.layers:

@@ -21,7 +21,7 @@ PhaseName = Literal["load", "forward", "loss", "backward", "optimizer_step"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """One part of the memory of a step. `bytes` is its size at the binding phase if it lives there, else its own peak."""
+    """One part of the memory of a step: its size at the binding phase if it lives there, else its own peak."""
 
     name: str
     group: Group

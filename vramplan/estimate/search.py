@@ -83,7 +83,9 @@ class Evaluator:
             if after < now:
                 fits = None if capacity_bytes is None else after <= capacity_bytes
                 text = {True: "on", False: "off"}.get(value, str(value)) if isinstance(value, bool) else str(value)
-                found.append(Lever(knob=knob, value=text, saved_bytes=now - after, device_bytes=after, makes_it_fit=fits))
+                found.append(
+                    Lever(knob=knob, value=text, saved_bytes=now - after, device_bytes=after, makes_it_fit=fits)
+                )
         return tuple(sorted(found, key=lambda lever: -lever.saved_bytes))
 
 

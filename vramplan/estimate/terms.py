@@ -22,11 +22,15 @@ def terms(step: StepMemory, tier: Tiers) -> tuple[Term, ...]:
     moment = max(step.moments, key=lambda m: m.bytes)
     parts = [*_weights(step.c), *_states(step, moment), *_activations(step, moment), *_tape(step, moment)]
     parts.append(
-        _term("cuBLAS workspaces", "workspace", step.static.workspace, STEP, "exact", "2 workspaces of the matrix library")
+        _term(
+            "cuBLAS workspaces", "workspace", step.static.workspace, STEP, "exact", "2 workspaces of the matrix library"
+        )
     )
     parts += _elsewhere(step, moment)
     cached = tier.reserved_bytes - tier.allocated_bytes
-    parts.append(_term("cached blocks", "allocator", cached, STEP, "assumed", "buffers that phases do not share (tiers)"))
+    parts.append(
+        _term("cached blocks", "allocator", cached, STEP, "assumed", "buffers that phases do not share (tiers)")
+    )
     parts.append(
         _term("CUDA context", "context", tier.context_bytes, ALL, tier.context_source, "driver, kernels, libraries")
     )
@@ -84,12 +88,23 @@ def _states(step: StepMemory, moment: Moment) -> list[Term]:
     found: list[Term] = []
     if c.recipe.has_adapters:
         elements = sum(p.count * p.elements for p in adapters(c))
-        formula = f"{elements:,} x {BYTES_PER_ELEMENT[c.adapter_dtype]} B (rank {c.rank} x (inputs + outputs), each target)"
+        formula = (
+            f"{elements:,} x {BYTES_PER_ELEMENT[c.adapter_dtype]} B (rank {c.rank} x (inputs + outputs), each target)"
+        )
         found.append(_term("LoRA adapters", "adapters", static.adapters, ALL, "exact", formula))
-    found.append(_term("optimizer states", "optimizer", static.optimizer.state_bytes, STEP, "exact", static.optimizer.formula))
+    found.append(
+        _term("optimizer states", "optimizer", static.optimizer.state_bytes, STEP, "exact", static.optimizer.formula)
+    )
     if moment.phase == "optimizer_step":
         found.append(
-            _term("optimizer temporary", "optimizer", moment.extra, ("optimizer_step",), "exact", "one tensor per parameter")
+            _term(
+                "optimizer temporary",
+                "optimizer",
+                moment.extra,
+                ("optimizer_step",),
+                "exact",
+                "one tensor per parameter",
+            )
         )
     phases: tuple[PhaseName, ...] = STEP if c.recipe.grad_accum > 1 else ("backward", "optimizer_step")
     own = _tape_weight_grads(moment)
@@ -127,7 +142,9 @@ def _activations(step: StepMemory, moment: Moment) -> list[Term]:
         name = "saved activations"
     found.append(_term(name, "activations", moment.activations, ("forward", "loss", "backward"), "exact", formula))
     if moment.phase == "backward" and moment.extra:
-        found.append(_term("held by the loop", "logits", moment.extra, ("backward",), "exact", "outputs kept in a variable"))
+        found.append(
+            _term("held by the loop", "logits", moment.extra, ("backward",), "exact", "outputs kept in a variable")
+        )
     return found
 
 
@@ -136,7 +153,11 @@ def _tape(step: StepMemory, moment: Moment) -> list[Term]:
     tape, x = moment.tape, moment.x
     if tape is None or x is None:
         if moment.phase in ("optimizer_step", "load"):
-            return [] if moment.phase != "load" else [_term("quantising", "workspace", moment.extra, ("load",), "exact", "")]
+            return (
+                []
+                if moment.phase != "load"
+                else [_term("quantising", "workspace", moment.extra, ("load",), "exact", "")]
+            )
         return []
     in_loss = tape is step.tail.tape
     place = "loss" if in_loss else "layer"
@@ -199,10 +220,14 @@ def _elsewhere(step: StepMemory, binding: Moment) -> list[Term]:
         found.append(_term("logits and loss", "logits", loss, ("loss",), "exact", formula))
     if binding.phase not in ("backward", "forward"):
         layer = max(max(item.fold.forward_peak, item.fold.backward_peak) for item in step.layers)
-        found.append(_term("one layer at work", "activations", layer, ("backward",), "exact", "recomputed and differentiated"))
+        found.append(
+            _term("one layer at work", "activations", layer, ("backward",), "exact", "recomputed and differentiated")
+        )
     temporary = step.static.optimizer.temporary_bytes
     if binding.phase != "optimizer_step" and temporary:
         found.append(
-            _term("optimizer temporary", "optimizer", temporary, ("optimizer_step",), "exact", "one tensor per parameter")
+            _term(
+                "optimizer temporary", "optimizer", temporary, ("optimizer_step",), "exact", "one tensor per parameter"
+            )
         )
     return found

@@ -54,7 +54,7 @@ def _join(t: Tape, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _latent(t: Tape, c: Setting, x: Tensor, a: Attention) -> tuple[Tensor, Tensor, Tensor]:
-    """Multi-head latent attention (DeepseekV3Attention): q (compressed or not), compressed kv, one rotated key for all heads."""
+    """Multi-head latent attention (DeepseekV3Attention): compressed kv, one rotated key for all heads."""
     *query, kv_down, kv_up = a.inputs
     plain = a.qk_head_dim - a.rotary_dim
     q = linear(t, c, x, query[0])
@@ -85,9 +85,10 @@ def kernel(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -
     q, k, v = cast(t, q, dtype), cast(t, k, dtype), cast(t, v, dtype)
     if c.attention == "sdpa-math":
         return math(t, c, q, k, v, a)
-    if c.attention == "sdpa-mem-efficient" or c.stack.expands_kv:
+    expands = c.attention == "sdpa-mem-efficient" or c.stack.expands_kv
+    if expands:
         k, v = _expanded(t, k, groups), _expanded(t, v, groups)
-    out = fused(t, c, q, k, v, a)
+    out = fused(t, c, q, k, v, a, grouped=groups > 1 and not expands)
     joined = a.layout == "latent" or a.rotary_joined or 0 < a.rotary_dim < a.qk_head_dim
     return contiguous(t, out) if joined and not c.stack.fused_rope else out
 
@@ -97,7 +98,7 @@ def _expanded(t: Tape, x: Tensor, groups: int) -> Tensor:
     return x if groups == 1 else t.op("repeat_kv", x, elements=x.elements * groups, grad_workspace=0)
 
 
-def fused(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -> Tensor:
+def fused(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention, *, grouped: bool) -> Tensor:
     """Flash attention 2 and the memory-efficient kernel: save q, k, v, the output and one fp32 log-sum-exp a row.
 
     Flash backwards takes an fp32 accumulator of q's shape, and, with grouped heads, dk and dv for every query head
@@ -111,7 +112,7 @@ def fused(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) ->
     if flash:
         padded = ceil_div(a.qk_head_dim, 32) * 32
         workspace = workspace + allocated(c.batch * (ceil_div(c.seq_len, 128) * 128) * a.heads * padded * 4)
-        if a.kv_heads != a.heads and k.elements < q.elements:
+        if grouped:
             workspace = workspace + 2 * q.bytes
     elif q.dtype != "fp32":
         workspace = workspace + allocated(q.elements * 4)
@@ -146,7 +147,7 @@ def eager(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) ->
 
 
 def math(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -> Tensor:
-    """`_scaled_dot_product_attention_math`: scaled q and k, grouped heads repeated, the score matrix with a causal bias."""
+    """`_scaled_dot_product_attention_math`: scaled q and k, grouped heads repeated, the score matrix with a bias."""
     groups = a.heads // a.kv_heads
     square = c.batch * a.heads * c.seq_len * c.seq_len
     dtype = q.dtype

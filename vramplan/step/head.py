@@ -6,7 +6,7 @@ from typing import Any
 
 from ..model import Linear
 from ..recipe import BYTES_PER_ELEMENT
-from ..units import allocated, ceil_div, smallest
+from ..units import allocated, ceil_div, next_power_of_two, smallest
 from .operators import cast, dense, lora, norm, scale, weight_bytes
 from .setting import Setting
 from .tape import Tape, Tensor
@@ -141,9 +141,7 @@ def _fused_linear(t: Tape, c: Setting, h: Tensor) -> Tensor:
     compute = c.autocast or h.dtype
     h = cast(t, h, compute)
     pieces = ceil_div(matrix.outputs, matrix.inputs)
-    rows = ceil_div(c.tokens, pieces)
-    if type(rows) is int:
-        rows = 1 << (rows - 1).bit_length()
+    rows = next_power_of_two(ceil_div(c.tokens, pieces))
     chunk = allocated(rows * matrix.outputs * BYTES_PER_ELEMENT[compute])
     grad_input = t.keep("grad of hidden states", h.elements, compute)
     saves: tuple[Tensor, ...] = (grad_input,)

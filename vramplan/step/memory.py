@@ -18,7 +18,16 @@ from .tape import Op, Storage, Tape, Tensor
 class Fold:
     """Bytes of one tape. Peaks count what the tape makes and its first input, nothing of the rest of the step."""
 
-    __slots__ = ("backward_at", "backward_peak", "forward_at", "forward_peak", "loss_at", "loss_peak", "saved_bytes", "weight_grads")
+    __slots__ = (
+        "backward_at",
+        "backward_peak",
+        "forward_at",
+        "forward_peak",
+        "loss_at",
+        "loss_peak",
+        "saved_bytes",
+        "weight_grads",
+    )
 
     forward_peak: Any
     """Over the ops of the model's forward."""

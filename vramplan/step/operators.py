@@ -65,7 +65,7 @@ def norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
 
 
 def _norm_grads(c: Setting, spec: Norm) -> int | None:
-    return allocated(spec.parameters * BYTES_PER_ELEMENT[c.norm_dtype]) if c.trains_base else None
+    return weight_bytes(spec.parameters, c.norm_dtype) if c.trains_base else None
 
 
 def rms_norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
@@ -156,8 +156,8 @@ def dense(t: Tape, c: Setting, x: Tensor, matrix: Linear, dtype: str, *, trained
 
 
 def weight_gradient_bytes(matrix: Linear, dtype: str) -> int:
-    size = BYTES_PER_ELEMENT[dtype]
-    return allocated(matrix.weights * size) + (allocated(matrix.outputs * size) if matrix.bias else 0)
+    bias = weight_bytes(matrix.outputs, dtype) if matrix.bias else 0
+    return int(weight_bytes(matrix.weights, dtype)) + bias
 
 
 def four_bit(t: Tape, c: Setting, x: Tensor, matrix: Linear) -> Tensor:
@@ -169,10 +169,10 @@ def four_bit(t: Tape, c: Setting, x: Tensor, matrix: Linear) -> Tensor:
     rows = x.elements // matrix.inputs
     h = cast(t, x, c.compute_dtype)
     whole = allocated(c.matrix_bytes(matrix))
-    fused = type(rows) is int and rows <= c.stack.fused_4bit_tokens
+    dequantizes = (rows > c.stack.fused_4bit_tokens) * 1
     absmax = allocated(matrix.weights // NF4_BLOCK * 4) if c.quant.endswith("-dq") else 0
     out = t.op(
-        "4-bit matmul", h, elements=rows * matrix.outputs, workspace=0 if fused else whole,
+        "4-bit matmul", h, elements=rows * matrix.outputs, workspace=dequantizes * whole,
         grad_workspace=whole + absmax, flops=2 * rows * matrix.weights,
     )  # fmt: skip
     return cast(t, out, x.dtype)
@@ -202,7 +202,6 @@ def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor
     if c.stack.fused_lora == "all" or (c.stack.fused_lora == "quantized" and c.quant != "none"):
         return fused_lora(t, c, x, base, matrix)
     rows = x.elements // matrix.inputs
-    size = BYTES_PER_ELEMENT[c.adapter_dtype]
     four_bit = c.quantizes(matrix) and c.quant != "int8"
     if four_bit and c.stack.clones_4bit_output:
         base = t.op("clone", base, passes_grad=True)
@@ -215,11 +214,11 @@ def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor
         casts = (t.keep("A cast", c.rank * matrix.inputs, dtype), t.keep("B cast", c.rank * matrix.outputs, dtype))
     low = t.op(
         "lora_A", h, elements=rows * c.rank, dtype=dtype, saves=(h, *casts[:1]),
-        weight_grads=allocated(c.rank * matrix.inputs * size), flops=2 * x.elements * c.rank,
+        weight_grads=weight_bytes(c.rank * matrix.inputs, c.adapter_dtype), flops=2 * x.elements * c.rank,
     )  # fmt: skip
     update = t.op(
         "lora_B", low, elements=rows * matrix.outputs, dtype=dtype, saves=(low, *casts[1:]),
-        weight_grads=allocated(c.rank * matrix.outputs * size), flops=2 * rows * matrix.outputs * c.rank,
+        weight_grads=weight_bytes(c.rank * matrix.outputs, c.adapter_dtype), flops=2 * rows * matrix.outputs * c.rank,
     )  # fmt: skip
     update = scale(t, update, "scaling")
     if four_bit and not c.autocast:
@@ -234,9 +233,10 @@ def fused_lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> 
     Source: unsloth/kernels/fast_lora.py (save_for_backward of X, A, B; addmm_ into the base output).
     """
     rows = x.elements // matrix.inputs
-    size = BYTES_PER_ELEMENT[c.adapter_dtype]
     h = dropout(t, x, c.dropout)
-    grads = allocated(c.rank * matrix.inputs * size) + allocated(c.rank * matrix.outputs * size)
+    grads = weight_bytes(c.rank * matrix.inputs, c.adapter_dtype) + weight_bytes(
+        c.rank * matrix.outputs, c.adapter_dtype
+    )
     low = allocated(rows * c.rank * BYTES_PER_ELEMENT[x.dtype])
     update = t.op(
         "fused lora", h, elements=c.rank * rows, saves=(h,), weight_grads=grads, grad_workspace=low,

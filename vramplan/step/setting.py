@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValueError, UnknownNameError, UnsupportedError
+from ..model import Experts
 from ..recipe import BYTES_PER_ELEMENT, AttentionKernel, ResolvedRecipe
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ _ROLES = {
 """Llama's names for the roles of matrices, accepted where a model fuses or renames them."""
 
 
-EXPERT_LORA_TYPES = frozenset(
-    "mixtral minimax_m2 deepseek_v2 deepseek_v3 kimi_k2 ernie4_5_moe glm4_moe glm4_moe_lite qwen3_moe olmoe".split()
-)
+EXPERT_LORA_TYPES = frozenset({
+    "mixtral", "minimax_m2", "deepseek_v2", "deepseek_v3", "kimi_k2", "ernie4_5_moe", "glm4_moe", "glm4_moe_lite",
+    "qwen3_moe", "olmoe",
+})  # fmt: skip
 """Mixtures whose fused experts and router PEFT adapts under `all-linear`, as their unfused forms were
 (peft 0.21: utils/transformers_weight_conversion.py, _MODEL_TO_CONVERSION_PATTERN)."""
 FUSED_EXPERT_NAMES = frozenset({"gate", "gate_proj", "up_proj", "down_proj"})
@@ -30,12 +32,6 @@ FUSED_EXPERT_NAMES = frozenset({"gate", "gate_proj", "up_proj", "down_proj"})
 
 class Setting:
     """Model, recipe, stack and card, with the dtypes and targets that follow from them. Counts may be arrays."""
-
-    __slots__ = (
-        "adapter_dtype", "adapts_experts", "attention", "autocast", "base_dtype", "batch", "compute_dtype", "dropout", "embedding_dtype",
-        "gpu", "head_dtype", "head_targeted", "model", "norm_dtype", "owns_loss", "quant", "rank", "reentrant", "recipe", "seq_len", "stack", "targets",
-        "tokens", "trains_base",
-    )  # fmt: skip
 
     def __init__(self, model: Model, recipe: ResolvedRecipe, stack: Stack, gpu: Gpu | None) -> None:
         self.model, self.recipe, self.stack, self.gpu = model, recipe, stack, gpu
@@ -110,15 +106,16 @@ def _by_role(model: Model, name: str, known: set[str]) -> set[str]:
     role = _ROLES.get(name)
     found: set[str] = set()
     for block in model.blocks:
-        feed_forward = getattr(block.feed_forward, "shared", block.feed_forward)
+        ff = block.feed_forward
+        mlp = ff.shared if isinstance(ff, Experts) else ff
         if role == "qkv":
             found |= {m.name for m in block.attention.inputs}
         elif role == "output":
             found.add(block.attention.output.name)
-        elif role == "mlp_in" and feed_forward is not None:
-            found |= {m.name for m in feed_forward.inputs}
-        elif role == "mlp_out" and feed_forward is not None:
-            found.add(feed_forward.output.name)
+        elif role == "mlp_in" and mlp is not None:
+            found |= {m.name for m in mlp.inputs}
+        elif role == "mlp_out" and mlp is not None:
+            found.add(mlp.output.name)
     if not found:
         raise UnknownNameError("target", name, known, hint="this model has " + ", ".join(sorted(known)))
     return found

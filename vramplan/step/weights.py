@@ -165,7 +165,7 @@ def adapters(c: Setting) -> list[Part]:
 
 
 def _expert_adapters(c: Setting, e: Experts, count: int) -> list[Part]:
-    """A pair for each fused parameter, one rank per expert, twice that where gate and up are one (peft ParamWrapper)."""
+    """A pair for each fused parameter: one rank per expert, two where gate and up are one (peft, ParamWrapper)."""
     wide, narrow = 2 * c.rank * e.count, c.rank * e.count
     sizes = (
         ("gate_up_proj A", wide, e.hidden_size), ("gate_up_proj B", 2 * e.width, wide),
@@ -201,4 +201,8 @@ def buffers(c: Setting) -> int:
     fp32, one pair for the model: transformers 5, LlamaRotaryEmbedding)."""
     widest = max(block.attention.rotary_dim for block in c.model.blocks)
     model = c.model
-    return allocated(model.buffer_bytes) + allocated(model.buffer_bytes_per_layer) * model.layers + 2 * allocated(widest // 2 * 4)
+    return (
+        allocated(model.buffer_bytes)
+        + allocated(model.buffer_bytes_per_layer) * model.layers
+        + 2 * allocated(widest // 2 * 4)
+    )

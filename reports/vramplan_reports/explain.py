@@ -105,7 +105,7 @@ def _tiers(memory: Memory) -> Iterator[Block]:
     low, high = memory.device_interval_bytes
     rows = (
         ("allocated", gib(memory.allocated_bytes, 2), "what tensors take, each rounded up to 512 B"),
-        ("reserved", gib(memory.reserved_bytes, 2), "what PyTorch's allocator holds when memory is short"),
+        ("reserved", gib(memory.reserved_bytes, 2), "what PyTorch's allocator holds with room to spare"),
         ("device", gib(memory.device_bytes, 2), f"what nvidia-smi shows; likely {gib(low, 2)} – {gib(high, 2)}"),
     )
     yield Heading("Three tiers (GiB)")

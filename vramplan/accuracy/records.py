@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TypeVar
 
 from ..record import Record, read_records
 from ..runs import BadRow, Run
+
+Plain = TypeVar("Plain", str, int, bool, float)
 
 
 def holds_records(path: str | os.PathLike[str]) -> bool:
@@ -32,7 +34,15 @@ def runs_of_records(path: str | os.PathLike[str]) -> tuple[Run | BadRow, ...]:
 def _run(record: Record, id: str, where: str) -> Run | BadRow:
     if record.outcome == "error":
         return BadRow(id=id, where=where, reason=f"{where}: the run failed: {record.reason}")
-    knobs: dict[str, Any] = dict(record.request.recipe)
+    knobs = record.request.recipe
+
+    def word(knob: str) -> str | None:
+        return _typed(knobs.get(knob), str) or None
+
+    def count(knob: str) -> int | None:
+        return _typed(knobs.get(knob), int) or None
+
+    checkpointing = _typed(knobs.get("checkpointing"), bool)
     return Run(
         id=id,
         where=where,
@@ -40,27 +50,32 @@ def _run(record: Record, id: str, where: str) -> Run | BadRow:
         model=record.request.model,
         layers=record.request.layers,
         gpu=record.request.gpu,
-        stack=knobs.get("stack"),
-        method=knobs.get("method"),
-        gpus=knobs.get("gpus"),
-        sharding=knobs.get("sharding"),
-        rank=knobs.get("rank") or None,
-        targets=knobs.get("targets") or None,
-        quant=knobs.get("quant"),
-        weights_dtype=knobs.get("dtype"),
-        autocast=knobs.get("autocast"),
-        adapter_dtype=knobs.get("adapter_dtype"),
-        kbit_prep=knobs.get("kbit_prep"),
-        optimizer=knobs.get("optimizer"),
-        micro_batch=knobs.get("batch"),
-        seq_len=knobs.get("seq_len"),
-        grad_accum=knobs.get("grad_accum"),
-        checkpointing={True: "true", False: "false"}.get(knobs.get("checkpointing", "")),
-        attention=knobs.get("attention"),
-        loss=knobs.get("loss"),
-        lora_dropout=knobs.get("lora_dropout"),
+        stack=word("stack"),
+        method=word("method"),
+        gpus=count("gpus"),
+        sharding=word("sharding"),
+        rank=count("rank"),
+        targets=word("targets"),
+        quant=word("quant"),
+        weights_dtype=word("dtype"),
+        autocast=word("autocast"),
+        adapter_dtype=word("adapter_dtype"),
+        kbit_prep=_typed(knobs.get("kbit_prep"), bool),
+        optimizer=word("optimizer"),
+        micro_batch=count("batch"),
+        seq_len=count("seq_len"),
+        grad_accum=count("grad_accum"),
+        checkpointing=None if checkpointing is None else str(checkpointing).lower(),
+        attention=word("attention"),
+        loss=word("loss"),
+        lora_dropout=_typed(knobs.get("lora_dropout"), float),
         allocated_bytes=record.allocated_bytes,
         reserved_bytes=record.reserved_bytes,
         device_bytes=record.device_bytes,
         tokens_per_s_per_gpu=record.tokens_per_s,
     )
+
+
+def _typed(value: object, kind: type[Plain]) -> Plain | None:
+    """A knob of the right type; a record's recipe is a plain mapping, and anything else in it is unknown."""
+    return value if type(value) is kind else None

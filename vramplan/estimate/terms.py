@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from ..recipe import BYTES_PER_ELEMENT
-from ..step.memory import lifetimes, saved_storages, sum_bytes, walk_back
 from ..step.setting import Setting
-from ..step.tape import Storage
 from ..step.weights import Part, adapters, quantized, total, unquantized
+from .composition import Alive, alive_at
 from .phases import Moment, StepMemory
 from .result import Group, PhaseName, Source, Term
 from .tiers import Tiers
@@ -20,7 +20,10 @@ STEP: tuple[PhaseName, ...] = ALL[1:]
 def terms(step: StepMemory, tier: Tiers) -> tuple[Term, ...]:
     """Every term, statics first. Those of the allocator and the context lie on top of the allocated peak."""
     moment = max(step.moments, key=lambda m: m.bytes)
-    parts = [*_weights(step.c), *_states(step, moment), *_activations(step, moment), *_tape(step, moment)]
+    alive = alive_at(moment)
+    parts = [
+        *_weights(step.c), *_states(step, moment, alive), *_activations(step, moment), *_running(step, moment, alive)
+    ]  # fmt: skip
     parts.append(
         _term(
             "cuBLAS workspaces", "workspace", step.static.workspace, STEP, "exact", "2 workspaces of the matrix library"
@@ -83,7 +86,7 @@ def _grouped(parts: Iterable[Part]) -> dict[str, list[Part]]:
     return groups
 
 
-def _states(step: StepMemory, moment: Moment) -> list[Term]:
+def _states(step: StepMemory, moment: Moment, alive: Alive) -> list[Term]:
     c, static = step.c, step.static
     found: list[Term] = []
     if c.recipe.has_adapters:
@@ -107,24 +110,15 @@ def _states(step: StepMemory, moment: Moment) -> list[Term]:
             )
         )
     phases: tuple[PhaseName, ...] = STEP if c.recipe.grad_accum > 1 else ("backward", "optimizer_step")
-    own = _tape_weight_grads(moment)
     formula = f"{sum(p.count for p in _trainable(step)):,} tensors in their own dtype"
-    found.append(_term("gradients", "gradients", moment.gradients + own, phases, "exact", formula))
+    found.append(
+        _term("gradients", "gradients", moment.gradients + alive.weight_gradient_bytes, phases, "exact", formula)
+    )
     return found
 
 
 def _trainable(step: StepMemory) -> list[Part]:
     return unquantized(step.c) if step.c.trains_base else adapters(step.c)
-
-
-def _tape_weight_grads(moment: Moment) -> int:
-    """Weight gradients that the running tape has made by the time of the peak."""
-    if moment.tape is None or moment.direction == "forward":
-        return 0
-    grads = 0
-    for op in moment.tape.ops[moment.at :]:
-        grads += op.weight_grads or 0
-    return grads
 
 
 def _activations(step: StepMemory, moment: Moment) -> list[Term]:
@@ -148,67 +142,36 @@ def _activations(step: StepMemory, moment: Moment) -> list[Term]:
     return found
 
 
-def _tape(step: StepMemory, moment: Moment) -> list[Term]:
-    """The running layer or loss, split into what is saved, gradients in flight and kernel workspace."""
-    tape, x = moment.tape, moment.x
-    if tape is None or x is None:
-        if moment.phase in ("optimizer_step", "load"):
-            return (
-                []
-                if moment.phase != "load"
-                else [_term("quantising", "workspace", moment.extra, ("load",), "exact", "")]
-            )
+def _running(step: StepMemory, moment: Moment, alive: Alive) -> list[Term]:
+    """The running layer or loss: what is saved, gradients in flight, kernel workspace."""
+    if moment.phase == "load":
+        return [
+            _term("matrix being quantised", "workspace", moment.extra, ("load",), "exact", "the largest, in 16 bit")
+        ]
+    if moment.tape is None:
         return []
-    in_loss = tape is step.tail.tape
-    place = "loss" if in_loss else "layer"
-    group: Group = "logits" if in_loss else "activations"
-    saved = saved_storages(tape.ops)
-    workspace = 0
-    if moment.direction == "forward":
-        alive = _alive_forward(moment, saved)
-        gradients = 0
-        workspace = tape.ops[moment.at].workspace if tape.ops else 0
-    else:
-        state = next(s for s in walk_back(tape, saved) if s.index == moment.at)
-        alive = [s for s, holders in state.holders.items() if holders]
-        workspace = tape.ops[moment.at].grad_workspace if moment.at < len(tape.ops) else 0
-        gradients = moment.tape_bytes - sum_bytes(alive) - workspace - _tape_weight_grads(moment)
+    in_loss = moment.tape is step.tail.tape
+    place, group = ("loss", "logits") if in_loss else ("layer", "activations")
     phases: tuple[PhaseName, ...] = (moment.phase,)
+    tokens = step.c.tokens
     found = [
-        _term(f"{place}: {name}", group, size, phases, "exact", f"{c} tensor{'s' if c > 1 else ''}")
-        for name, (size, c) in _by_name(alive).items()
+        _term(f"{place}: {name}", cast(Group, group), size, phases, "exact", _tensors(size, count, tokens))
+        for name, (size, count) in alive.by_name().items()
     ]
-    rest = moment.tape_bytes - sum_bytes(alive) - workspace - gradients - _tape_weight_grads(moment)
-    found.append(_term(f"{place}: gradients in flight", group, gradients + rest, phases, "exact", "of activations"))
-    found.append(_term(f"{place}: kernel workspace", "workspace", workspace, phases, "exact", _op_name(moment)))
+    flight = alive.gradient_bytes
+    found.append(
+        _term(f"{place}: gradients in flight", cast(Group, group), flight, phases, "exact", _tensors(flight, 1, tokens))
+    )
+    text = f"taken by `{alive.op_name}` while it runs"
+    found.append(_term(f"{place}: kernel workspace", "workspace", alive.workspace_bytes, phases, "exact", text))
     return found
 
 
-def _op_name(moment: Moment) -> str:
-    assert moment.tape is not None
-    ops = moment.tape.ops
-    return ops[moment.at].name if moment.at < len(ops) else ""
-
-
-def _alive_forward(moment: Moment, saved: dict[Storage, int]) -> list[Storage]:
-    assert moment.tape is not None and moment.x is not None
-    births, deaths = lifetimes(moment.tape, moment.x, saved)
-    alive = {moment.x.storage: None}
-    for index in range(moment.at + 1):
-        alive.update(dict.fromkeys(births[index]))
-        if index < moment.at:
-            for storage in deaths[index]:
-                alive.pop(storage, None)
-    return list(alive)
-
-
-def _by_name(storages: Iterable[Storage]) -> dict[str, tuple[int, int]]:
-    """Bytes and number of storages by the op that made them, largest first."""
-    groups: dict[str, tuple[int, int]] = {}
-    for storage in storages:
-        size, count = groups.get(storage.name, (0, 0))
-        groups[storage.name] = (size + storage.bytes, count + 1)
-    return dict(sorted(groups.items(), key=lambda item: -item[1][0]))
+def _tensors(size: int, count: int, tokens: int) -> str:
+    """Bytes as tokens x bytes a token, where they are so."""
+    several = f"{count} x " if count > 1 else ""
+    per_token, rest = divmod(size, tokens * count)
+    return f"{several}{size // count:,} B" if rest or not per_token else f"{several}{tokens:,} tokens x {per_token:,} B"
 
 
 def _elsewhere(step: StepMemory, binding: Moment) -> list[Term]:

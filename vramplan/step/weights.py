@@ -193,7 +193,7 @@ def largest_matrix_bytes(c: Setting) -> int:
     """The largest matrix in 16 bit, which stands beside the quantised ones while it is quantised; 0 without."""
     if c.quant == "none":
         return 0
-    return max(allocated(2 * matrix.weights) for matrix, _ in c.model.linears())
+    return int(max(allocated(2 * matrix.weights) for matrix, _ in c.model.linears()))
 
 
 def buffers(c: Setting) -> int:
@@ -201,8 +201,5 @@ def buffers(c: Setting) -> int:
     fp32, one pair for the model: transformers 5, LlamaRotaryEmbedding)."""
     widest = max(block.attention.rotary_dim for block in c.model.blocks)
     model = c.model
-    return (
-        allocated(model.buffer_bytes)
-        + allocated(model.buffer_bytes_per_layer) * model.layers
-        + 2 * allocated(widest // 2 * 4)
-    )
+    own = allocated(model.buffer_bytes) + allocated(model.buffer_bytes_per_layer) * model.layers
+    return int(own + 2 * allocated(widest // 2 * 4))

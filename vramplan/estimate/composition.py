@@ -1,0 +1,62 @@
+"""What is alive inside a running tape at its worst moment, for people who ask why (whole numbers only)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..step.memory import lifetimes, saved_storages, sum_bytes, walk_back
+from ..step.tape import Storage, Tape, Tensor
+from .phases import Moment
+
+
+class Alive:
+    """The bytes of a moment's tape, taken apart. The parts add up to `moment.tape_bytes`."""
+
+    def __init__(self, storages: Iterable[Storage] = ()) -> None:
+        self.storages = list(storages)
+        self.weight_gradient_bytes = 0
+        self.workspace_bytes = 0
+        self.gradient_bytes = 0
+        """Gradients of activations, and tensors that the loop or a checkpoint holds beside the tape's own."""
+        self.op_name = ""
+
+    def by_name(self) -> dict[str, tuple[int, int]]:
+        """Bytes and number of storages by the op that made them, largest first."""
+        groups: dict[str, tuple[int, int]] = {}
+        for storage in self.storages:
+            size, count = groups.get(storage.name, (0, 0))
+            groups[storage.name] = (size + storage.bytes, count + 1)
+        return dict(sorted(groups.items(), key=lambda item: -item[1][0]))
+
+
+def alive_at(moment: Moment) -> Alive:
+    """What the moment's tape holds; nothing for a moment without one."""
+    tape, x = moment.tape, moment.x
+    if tape is None or x is None:
+        return Alive()
+    alive = _forward(tape, x, moment.at) if moment.direction == "forward" else _backward(tape, moment.at)
+    if moment.at < len(tape.ops):
+        op = tape.ops[moment.at]
+        alive.op_name = op.name
+        alive.workspace_bytes = op.workspace if moment.direction == "forward" else op.grad_workspace
+    known = sum_bytes(alive.storages) + alive.weight_gradient_bytes + alive.workspace_bytes
+    alive.gradient_bytes = moment.tape_bytes - known
+    return alive
+
+
+def _forward(tape: Tape, x: Tensor, at: int) -> Alive:
+    births, deaths = lifetimes(tape, x, saved_storages(tape.ops))
+    storages = {x.storage: None}
+    for index in range(min(at + 1, len(tape.ops))):
+        storages.update(dict.fromkeys(births[index]))
+        if index < at:
+            for storage in deaths[index]:
+                storages.pop(storage, None)
+    return Alive(storages)
+
+
+def _backward(tape: Tape, at: int) -> Alive:
+    state = next(state for state in walk_back(tape, saved_storages(tape.ops)) if state.index == at)
+    alive = Alive(storage for storage, holders in state.holders.items() if holders)
+    alive.weight_gradient_bytes = state.weight_grads
+    return alive

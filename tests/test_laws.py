@@ -255,9 +255,14 @@ def test_arrays_broadcast_and_refuse_nonsense() -> None:
     assert grid.shape == (3, 2) and grid.dtype == np.int64
     assert allocated_bytes(model, recipe, stack, batch=7) == allocated_bytes(model, recipe, stack, batch=[7])[0]
     assert allocated_bytes(model, recipe, stack, batch=np.array([], dtype=int)).shape == (0,)
-    for wrong in ({"batch": [0]}, {"seq_len": [-1]}, {"rank": [10**9]}, {"layers": [1]}, {"batch": [[1], [2, 3]]}, {}):
+    nonsense: tuple[dict[str, Any], ...] = (
+        {}, {"layers": [1]}, {"batch": [0]}, {"seq_len": [-1]}, {"rank": [10**9]}, {"batch": [1.5]}, {"batch": [1e30]},
+        {"batch": [float("nan")]}, {"batch": ["a"]}, {"batch": [None]}, {"batch": [[1], [2, 3]]},
+        {"batch": [1, 2], "seq_len": [1, 2, 3]},
+    )  # fmt: skip
+    for counts in nonsense:
         with pytest.raises(VramplanError):
-            allocated_bytes(model, recipe, stack, **wrong)
+            allocated_bytes(model, recipe, stack, **counts)
 
 
 # --- search ----------------------------------------------------------------------------------------------------------

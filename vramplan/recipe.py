@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .units import Count
 
 Method = Literal["full", "lora", "qlora"]
-Quant = Literal["none", "nf4", "nf4-dq", "fp4", "fp4-dq", "int8"]
+Quant = Literal["none", "nf4", "nf4-dq", "fp4", "fp4-dq", "int8", "gptq-int4", "gptq-int8"]
 Dtype = Literal["bf16", "fp16", "fp32"]
 Autocast = Literal["none", "bf16", "fp16"]
 Optimizer = Literal[

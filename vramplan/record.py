@@ -104,7 +104,9 @@ class Record:
     def __post_init__(self) -> None:
         for name in ("allocated_bytes", "reserved_bytes", "device_bytes", "tokens_per_s", "effective"):
             if getattr(self, name) is None and name not in self.absent:
-                raise InvalidValueError(f"record {self.cell_id}, {name}", None, "a value, nor is it explained in `absent`")
+                raise InvalidValueError(
+                    f"record {self.cell_id}, {name}", None, "a value, nor is it explained in `absent`"
+                )
 
     @property
     def cell_id(self) -> str:
@@ -149,7 +151,9 @@ def record_from(values: object, where: str) -> Record:
     v = _object(values, where)
     version = v.pop("schema_version", None)
     if version != SCHEMA_VERSION:
-        raise InvalidValueError(f"{where}, schema_version", version, f"{SCHEMA_VERSION}, the one that this version reads")
+        raise InvalidValueError(
+            f"{where}, schema_version", version, f"{SCHEMA_VERSION}, the one that this version reads"
+        )
     cell_id = v.pop("cell_id", None)
     if v.get("kind") not in get_args(Kind):
         raise InvalidValueError(f"{where}, kind", v.get("kind"), "one of " + ", ".join(get_args(Kind)))

@@ -63,7 +63,11 @@ def resolve(
 
 def _quant(asked: Quant | None, method: Method, stack: Stack, *, strict: bool) -> Quant:
     """Full fine-tuning takes none, LoRA none or int8, QLoRA a 4-bit or 8-bit type."""
-    fits = {"full": ("none",), "lora": ("none", "int8"), "qlora": ("nf4", "nf4-dq", "fp4", "fp4-dq", "int8")}[method]
+    fits = {
+        "full": ("none",),
+        "lora": ("none", "int8"),
+        "qlora": ("nf4", "nf4-dq", "fp4", "fp4-dq", "int8", "gptq-int4", "gptq-int8"),
+    }[method]
     default = cast(Quant, stack.default("qlora", "quant") or "nf4-dq") if method == "qlora" else "none"
     if asked is None or asked in fits:
         return asked or default

@@ -147,7 +147,7 @@ def _header(cells: list[str] | csv.Error | None, name: str) -> list[str]:
     missing = [column for column in REQUIRED if column not in columns]
     if missing:
         raise VramplanError(f"{name}: no runs file: its first line lacks the columns {', '.join(missing)}")
-    twice = sorted({column for column in columns if columns.count(column) > 1 and column in _PARSERS})
+    twice = sorted({column for column in columns if columns.count(column) > 1 and column in ("id", *_PARSERS)})
     if twice:
         raise VramplanError(f"{name}: two columns are called {', '.join(twice)}")
     return columns

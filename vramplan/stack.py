@@ -54,6 +54,8 @@ class Stack:
     """LoRA as one autograd function a matrix, which saves its input once and no casts, on quantised matrices or all."""
     clones_4bit_output: bool = True
     """PEFT clones the output of a 4-bit matrix before it adds the adapter (peft/tuners/lora/bnb.py)."""
+    keeps_4bit_inputs: bool = False
+    """A 4-bit product keeps its input for backward (bitsandbytes before 0.43.2: ctx.tensors = (A, B))."""
     expands_kv: bool = False
     """K and V are copied to all heads before the kernel (repeat_kv; transformers before 4.48, or with a mask)."""
     fused_4bit_tokens: int = 0

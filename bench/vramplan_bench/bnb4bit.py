@@ -129,7 +129,9 @@ def _installed_choice(multiprocessors: int, major: int, minor: int) -> Callable[
     assert spec is not None and spec.origin is not None
     path = Path(spec.origin).parent / "backends" / "cuda" / "ops.py"
     tree = ast.parse(path.read_text())
-    wanted = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "_gemm_4bit_use_custom_cuda"]
+    wanted = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "_gemm_4bit_use_custom_cuda"
+    ]
     if not wanted:
         return lambda dtype, m, n, k: False
     wanted[0].decorator_list = []

@@ -40,12 +40,16 @@ def _softmax(plain: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 
 @contextmanager
-def cuda_semantics(attention: AttentionKernel, compute_capability: tuple[int, int], *, expand_kv: bool) -> Iterator[None]:
+def cuda_semantics(
+    attention: AttentionKernel, compute_capability: tuple[int, int], *, expand_kv: bool
+) -> Iterator[None]:
     """Everything above, for the duration of the block; `expand_kv`: keys and values are copied to all heads."""
     import transformers.integrations.sdpa_attention as sdpa
 
     with ExitStack() as stack:
-        stack.enter_context(patch.object(F, "scaled_dot_product_attention", routed_attention(attention, compute_capability)))
+        stack.enter_context(
+            patch.object(F, "scaled_dot_product_attention", routed_attention(attention, compute_capability))
+        )
         stack.enter_context(patch.object(F, "dropout", _dropout))
         stack.enter_context(patch.object(F, "softmax", _softmax(F.softmax)))
         if expand_kv or attention == "sdpa-mem-efficient":  # that kernel takes no grouped heads

@@ -17,8 +17,8 @@ from vramplan.record import Effective
 from .roles import Facts
 from .timeline import AliveGroup, Part, Peak
 
-_LEAST_PERIODS = 3
 _LISTED_KINDS = ("layer_types", "mlp_layer_types", "no_rope_layers", "attention_layers")
+_ATTENTION_TYPES = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 def shallow_line(config: Any, seq_len: int) -> Line | None:
@@ -27,10 +27,10 @@ def shallow_line(config: Any, seq_len: int) -> Line | None:
     total = int(text.num_hidden_layers)
     kinds = _kinds(text, total, seq_len)
     for period in range(1, total // 2):
-        prefix = next((n for n in range(total) if all(kinds[i] == kinds[i + period] for i in range(n, total - period))))
-        low = prefix + _LEAST_PERIODS * period
+        prefix = next(n for n in range(total) if all(kinds[i] == kinds[i + period] for i in range(n, total - period)))
+        low = prefix + (3 if period == 1 else 2 * period)
         low += (total - low) % period
-        if low + period < total and 2 * low + period < total + low:
+        if 2 * low + period < total:
             return Line(low=low, high=low + period, total=total, prefix=prefix)
     return None
 
@@ -41,15 +41,15 @@ def _kinds(text: Any, total: int, seq_len: int) -> list[tuple[Any, ...]]:
     listed = []
     for name in _LISTED_KINDS:
         value = getattr(text, name, None)
-        # a window that the text does not fill changes nothing
-        if isinstance(value, list) and len(value) == total and (name != "layer_types" or (window and seq_len >= window)):
-            listed.append(value)
+        if not isinstance(value, list) or len(value) != total:
+            continue
+        if name == "layer_types" and set(value) <= _ATTENTION_TYPES and (not window or seq_len < window):
+            continue  # a window that the text does not fill changes nothing
+        listed.append(value)
     dense = getattr(text, "first_k_dense_replace", None) or 0
     every = getattr(text, "decoder_sparse_step", None) or 1
     plain = getattr(text, "mlp_only_layers", None) or ()
-    return [
-        (*(value[i] for value in listed), i < dense, (i + 1) % every == 0 and i not in plain) for i in range(total)
-    ]
+    return [(*(value[i] for value in listed), i < dense, (i + 1) % every == 0 and i not in plain) for i in range(total)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from vramplan.stack import Stack
 
 from .build import build_config, depth_of
 from .depth import Line, shallow_line
-from .follow import END, STEPS, FollowedRun, follow
+from .follow import END, STEPS, FollowedRun, Progress, follow, silent
 from .imitation import A100, Card
 from .loop import Loop, loop_of
 from .roles import Facts
@@ -42,6 +42,8 @@ class DryResult:
     alive_at_peak: tuple[AliveGroup, ...]
     seconds: float
     events: int
+    run: FollowedRun
+    """The deepest that ran, with its stream of events."""
 
     @property
     def parameter_bytes(self) -> int:
@@ -66,6 +68,7 @@ def dry_run(
     loop: Loop | Stack | None = None,
     layers: int | None = None,
     full_depth: bool = False,
+    progress: Progress = silent,
 ) -> DryResult:
     """Run training steps of `recipe` on fake tensors, as on `card`, and report allocated bytes.
 
@@ -77,8 +80,8 @@ def dry_run(
     total = depth_of(settings)
     line = None if full_depth else shallow_line(settings, int(recipe.seq_len))
     if line is None:
-        return _one_depth(follow(config, recipe, chosen, total, card=card))
-    low, high = (follow(config, recipe, chosen, depth, card=card) for depth in (line.low, line.high))
+        return _one_depth(follow(config, recipe, chosen, total, card=card, progress=progress))
+    low, high = (follow(config, recipe, chosen, depth, card=card, progress=progress) for depth in (line.low, line.high))
     return _extrapolated(low, high, line)
 
 
@@ -98,6 +101,7 @@ def _one_depth(run: FollowedRun) -> DryResult:
         alive_at_peak=run.alive(part),
         seconds=run.seconds,
         events=len(run.tracker.events),
+        run=run,
     )
 
 
@@ -108,7 +112,9 @@ def _extrapolated(low: FollowedRun, high: FollowedRun, line: Line) -> DryResult:
         if part.phase in PHASES:
             of_step = by_step.setdefault(part.step, {})
             of_step[part.phase] = max(of_step.get(part.phase, 0), size)
-    binding = max((pair for pair in found if pair[0].phase in PHASES and pair[0].step in (0, STEPS)), key=found.__getitem__)
+    binding = max(
+        (pair for pair in found if pair[0].phase in PHASES and pair[0].step in (0, STEPS)), key=found.__getitem__
+    )
     return DryResult(
         layers=line.total,
         depths=(low.layers, high.layers),
@@ -122,4 +128,5 @@ def _extrapolated(low: FollowedRun, high: FollowedRun, line: Line) -> DryResult:
         alive_at_peak=line.groups(low.alive(binding[0]), high.alive(binding[1])),
         seconds=low.seconds + high.seconds,
         events=line.at(len(low.tracker.events), len(high.tracker.events)),
+        run=high,
     )

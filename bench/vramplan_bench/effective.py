@@ -92,5 +92,7 @@ def _state_dtypes(optimizer: Any) -> dict[str, str]:
 
 
 def _targets(model: Any) -> tuple[str, ...]:
-    names = {name.rpartition(".lora_A")[0].rpartition(".")[2] for name, _ in model.named_parameters() if ".lora_A." in name}
+    names = {
+        name.rpartition(".lora_A")[0].rpartition(".")[2] for name, _ in model.named_parameters() if ".lora_A." in name
+    }
     return tuple(sorted(names))

@@ -79,7 +79,9 @@ class ExpandableAllocator(CachingAllocator):
                 return start
         space = _ADDRESS_SPACE_BYTES if self.capacity_bytes is None else self.capacity_bytes * 9 // 8
         page = _page(small)
-        segment = Chunk(self._next_address, max(space // page * page, int(ceil_div(size, page)) * page), small, mapped=False)
+        segment = Chunk(
+            self._next_address, max(space // page * page, int(ceil_div(size, page)) * page), small, mapped=False
+        )
         self._next_address += segment.size + LARGE_SEGMENT_BYTES
         self._unmapped[small].add(segment)
         return segment
@@ -92,7 +94,9 @@ class ExpandableAllocator(CachingAllocator):
             return None
         self._unmapped[chunk.small].remove(chunk)
         if taken < chunk.size:
-            rest = Chunk(chunk.address + taken, chunk.size - taken, chunk.small, mapped=False, before=chunk, after=chunk.after)
+            rest = Chunk(
+                chunk.address + taken, chunk.size - taken, chunk.small, mapped=False, before=chunk, after=chunk.after
+            )
             if chunk.after is not None:
                 chunk.after.before = rest
             chunk.after, chunk.size = rest, taken

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,14 @@ END = Part("end", STEPS + 1, "")
 """After the last step."""
 
 
+Progress = Callable[[str], None]
+"""Told in a few words what is being done."""
+
+
+def silent(words: str) -> None:
+    """Progress that nobody watches."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowedRun:
     """Steps of a model of one depth, with the stream of events."""
@@ -59,6 +67,7 @@ def follow(
     *,
     card: Card | None,
     fake: bool = True,
+    progress: Progress = silent,
 ) -> FollowedRun:
     """Train `layers` layers for `STEPS` steps. `card` None = as on the CPU, nothing mended; not `fake` = really."""
     begin = time.perf_counter()
@@ -70,6 +79,7 @@ def follow(
             stack.enter_context(cuda_semantics(recipe.attention, card.compute_capability, expand_kv=loop.expands_kv))
             stack.enter_context(triton_stand_ins(tracker))
         stack.enter_context(tracker.following())
+        progress(f"{layers} layers: building")
         session = open_session(
             config,
             recipe,
@@ -84,6 +94,7 @@ def follow(
         roles = Roles(tracker, session)
         gc.collect()
         for step in range(1, STEPS + 1):
+            progress(f"{layers} layers: step {step} of {STEPS}")
             tracker.set_phase("between", step)
             session.runner.run(tracker)
         tracker.set_phase("end", STEPS + 1)

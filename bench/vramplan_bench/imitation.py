@@ -15,7 +15,8 @@ from .bnb4bit import GemmExpansion
 from .kernels import cublas_workspace_bytes, inner_bytes
 
 _MATRIX_PRODUCTS = frozenset(
-    f"aten::{name}" for name in ("mm", "addmm", "bmm", "baddbmm", "linear", "mm.out", "addmm.out", "_grouped_mm", "matmul")
+    f"aten::{name}"
+    for name in ("mm", "addmm", "bmm", "baddbmm", "linear", "mm.out", "addmm.out", "_grouped_mm", "matmul")
 )
 
 

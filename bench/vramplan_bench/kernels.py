@@ -38,7 +38,13 @@ def _embedding_backward(args: tuple[Any, ...]) -> tuple[int, ...]:
     stride = -(-width // _WARP) * _WARP
     partials = -(-count // _ROWS_PER_THREAD) + count  # at most one more for each distinct index
     index_bytes = indices.element_size()
-    return (count * index_bytes, count * index_bytes, count * index_bytes, partials * index_bytes, partials * stride * 4)
+    return (
+        count * index_bytes,
+        count * index_bytes,
+        count * index_bytes,
+        partials * index_bytes,
+        partials * stride * 4,
+    )
 
 
 def _flash_backward(args: tuple[Any, ...]) -> tuple[int, ...]:

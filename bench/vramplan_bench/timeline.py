@@ -91,7 +91,7 @@ def grouped(alive: list[Block], roles: Mapping[int, str], vocabulary: int) -> tu
     """
     groups: dict[tuple[str, str, str, str, tuple[int, ...], str], list[int]] = defaultdict(list)
     for block in alive:
-        group = roles.get(block.index) or _kind(block, vocabulary)
+        group = roles.get(block.index) or kind_of(block, vocabulary)
         module = ".".join("*" if part.isdigit() else part for part in block.module.split("."))
         operator = block.operator + (f" in {block.node}" if block.node else "")
         if group in ("weights", "adapters", "optimizer"):
@@ -107,7 +107,8 @@ def grouped(alive: list[Block], roles: Mapping[int, str], vocabulary: int) -> tu
     return tuple(sorted(listed, key=lambda g: -g.bytes))
 
 
-def _kind(block: Block, vocabulary: int) -> str:
+def kind_of(block: Block, vocabulary: int) -> str:
+    """The group of a block that does not live between steps."""
     if block.operator.endswith((WORKSPACE, INSIDE)) or block.phase == "optimizer_step":
         return "workspace"
     return "logits" if block.shape and block.shape[-1] == vocabulary else "activations"

@@ -1,6 +1,6 @@
 """Predictions against measurements: what nobody can falsify stays wrong.
 
-    runs file or records -> Run (vramplan.runs) -> Question -> Row -> Accuracy
+runs file or records -> Run (vramplan.runs) -> Question -> Row -> Accuracy
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ..model import Block
+from ..recipe import BYTES_PER_ELEMENT
 from ..step.block import block as block_tape
 from ..step.head import embedding_gradient_bytes, head
 from ..step.memory import Fold, fold, saved_storages, sum_bytes
@@ -39,6 +40,7 @@ class Static:
         "buffers",
         "inputs",
         "load_extra",
+        "mask",
         "optimizer",
         "quantized",
         "total",
@@ -57,10 +59,13 @@ class Static:
         self.load_extra = largest_matrix_bytes(c)
         tensors = 3 if c.stack.attention_mask == "full" else 2
         self.inputs = tensors * allocated(c.tokens * 8)
+        # one 4-D causal mask for all layers, in the dtype of the residual stream (transformers, masking_utils.py)
+        mask = allocated(c.tokens * c.seq_len * BYTES_PER_ELEMENT[c.embedding_dtype])
+        self.mask = mask if c.attention == "eager" else 0
         hopper = c.gpu is not None and c.gpu.compute_capability is not None and c.gpu.compute_capability[0] == 9
         self.workspace = CUBLAS_WORKSPACE_HOPPER_BYTES if hopper else CUBLAS_WORKSPACE_BYTES
         self.total = (
-            self.quantized + self.base + self.adapters + self.buffers + self.inputs + self.workspace
+            self.quantized + self.base + self.adapters + self.buffers + self.inputs + self.mask + self.workspace
             + self.optimizer.state_bytes
         )  # fmt: skip
 
@@ -213,7 +218,7 @@ class StepMemory:
     def _optimizer_step(self) -> Moment:
         return Moment(
             "optimizer_step", self.static.total, gradients=self.gradients,
-            extra=self.static.optimizer.temporary_bytes + self.tail.held_bytes,
+            extra=self.static.optimizer.temporary_bytes + (self.tail.held_bytes if self.c.stack.holds_outputs else 0),
         )  # fmt: skip
 
     @property

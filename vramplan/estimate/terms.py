@@ -51,7 +51,7 @@ def _weights(c: Setting) -> list[Term]:
         payload = [p for p in matrices if p.name.endswith((" packed", " int8"))]
         constants = [p for p in matrices if p not in payload]
         n = sum(m.weights * count for m, count in c.model.linears() if c.quantizes(m))
-        each = "1 B" if c.quant == "int8" else "1/2 B"
+        each = "1 B" if c.quant.endswith("int8") else "1/2 B"
         found.append(_term(f"{c.quant} weights", "weights", total(payload), ALL, "exact", f"{n:,} weights x {each}"))
         found.append(_term(f"{c.quant} constants", "weights", total(constants), ALL, "exact", _constants(c)))
     for name, group in _grouped(unquantized(c)).items():
@@ -66,6 +66,8 @@ def _constants(c: Setting) -> str:
     matrices = sum(count for m, count in c.model.linears() if c.quantizes(m))
     if c.quant == "int8":
         return f"{matrices} matrices: 4 B a row"
+    if c.quant.startswith("gptq"):
+        return f"{matrices} matrices: a scale and a zero per 128 weights, 4 B an input"
     if c.quant.endswith("-dq"):
         return f"{matrices} matrices: 1 B per 64 weights + 4 B per 16,384 + tables of 1,092 B"
     return f"{matrices} matrices: 4 B per 64 weights + a table of 64 B"
@@ -126,6 +128,7 @@ def _activations(step: StepMemory, moment: Moment) -> list[Term]:
     size = BYTES_PER_ELEMENT[step.layers[0].x.dtype]
     found = [
         _term("batch", "activations", step.static.inputs, STEP, "exact", f"{c.tokens:,} tokens x 8 B, ids and labels"),
+        _term("attention mask", "activations", step.static.mask, STEP, "exact", f"{c.batch} x {c.seq_len:,}² entries"),
         _term("buffers", "weights", step.static.buffers, ALL, "exact", f"{c.model.layers} layers"),
     ]
     if c.recipe.checkpointing:

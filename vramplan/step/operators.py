@@ -163,7 +163,7 @@ def weight_gradient_bytes(matrix: Linear, dtype: str) -> int:
 def four_bit(t: Tape, c: Setting, x: Tensor, matrix: Linear) -> Tensor:
     """`bnb.nn.Linear4bit`: x cast to the compute dtype, the product, the output cast back to x's dtype.
 
-    Saves nothing. Dequantises the whole matrix for each product: forwards unless the fused 4-bit product takes the
+    Saves nothing (before bitsandbytes 0.43.2: its input). Dequantises the whole matrix for each product: forwards unless the fused 4-bit product takes the
     step (bitsandbytes/backends/cuda/ops.py, `_gemm_4bit_use_custom_fn`), backwards always.
     """
     rows = x.elements // matrix.inputs
@@ -173,7 +173,8 @@ def four_bit(t: Tape, c: Setting, x: Tensor, matrix: Linear) -> Tensor:
     absmax = allocated(matrix.weights // NF4_BLOCK * 4) if c.quant.endswith("-dq") else 0
     out = t.op(
         "4-bit matmul", h, elements=rows * matrix.outputs, workspace=dequantizes * whole,
-        grad_workspace=whole + absmax, flops=2 * rows * matrix.weights,
+        grad_workspace=whole + absmax, saves=(h,) if c.stack.keeps_4bit_inputs else (),
+        flops=2 * rows * matrix.weights,
     )  # fmt: skip
     return cast(t, out, x.dtype)
 
@@ -202,7 +203,7 @@ def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor
     if c.stack.fused_lora == "all" or (c.stack.fused_lora == "quantized" and c.quant != "none"):
         return fused_lora(t, c, x, base, matrix)
     rows = x.elements // matrix.inputs
-    four_bit = c.quantizes(matrix) and c.quant != "int8"
+    four_bit = c.quantizes(matrix) and c.quant.startswith(("nf4", "fp4"))
     if four_bit and c.stack.clones_4bit_output:
         base = t.op("clone", base, passes_grad=True)
     dtype = c.autocast or c.adapter_dtype
@@ -228,7 +229,7 @@ def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor
 
 
 def fused_lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor:
-    """LoRA inside one autograd function (Unsloth, foak): saves x in the compute dtype, adds in place.
+    """LoRA inside one autograd function (Unsloth, foak): saves x in the compute dtype, adds in place; the gradient of x is written over x.
 
     Source: unsloth/kernels/fast_lora.py (save_for_backward of X, A, B; addmm_ into the base output).
     """
@@ -239,7 +240,7 @@ def fused_lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> 
     )
     low = allocated(rows * c.rank * BYTES_PER_ELEMENT[x.dtype])
     update = t.op(
-        "fused lora", h, elements=c.rank * rows, saves=(h,), weight_grads=grads, grad_workspace=low,
+        "fused lora", h, elements=c.rank * rows, saves=(h,), weight_grads=grads, grad_workspace=low - h.bytes,
         flops=2 * c.rank * (x.elements + rows * matrix.outputs),
     )  # fmt: skip
     return t.op("add lora", base, update, passes_grad=True)

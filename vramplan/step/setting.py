@@ -57,11 +57,7 @@ class Setting:
         if self.adapts_experts and self.dropout:
             raise UnsupportedError("LoRA on fused experts takes no dropout (PEFT's ParamWrapper); use --lora-dropout 0")
         self.head_targeted = recipe.has_adapters and model.head.name in self.targets
-        self.attention = attention_kernel(model, recipe, gpu, fp32=self._attends_in_fp32())
-
-    def _attends_in_fp32(self) -> bool:
-        """Without autocast, q, k and v have the dtype of the residual stream."""
-        return not self.autocast and self.embedding_dtype == "fp32"
+        self.attention = attention_kernel(self)
 
     def is_target(self, matrix: Linear) -> bool:
         return matrix.name in self.targets
@@ -121,14 +117,14 @@ def _by_role(model: Model, name: str, known: set[str]) -> set[str]:
     return found
 
 
-def attention_kernel(model: Model, recipe: ResolvedRecipe, gpu: Gpu | None, *, fp32: bool) -> AttentionKernel:
+def attention_kernel(c: Setting) -> AttentionKernel:
     """The kernel that really runs: what torch's dispatcher picks for `sdpa`, and `eager` where a model insists.
 
     sdpa takes flash for 16-bit inputs on sm80 and later, else the memory-efficient kernel; with grouped K and V left
     to it (enable_gqa) the latter is not offered and math runs (aten/native/transformers/cuda/sdp_utils.cpp).
     Soft-capped attention exists in eager and flash2 only (transformers, integrations/sdpa_attention.py).
     """
-    asked = recipe.attention
+    asked, model, gpu = c.recipe.attention, c.model, c.gpu
     if asked == "flash2" and not model.flash:
         raise UnsupportedError(f"{model.id} has no flash attention 2 in transformers; use --attention sdpa or eager")
     if asked.startswith("sdpa") and not model.sdpa:
@@ -138,7 +134,8 @@ def attention_kernel(model: Model, recipe: ResolvedRecipe, gpu: Gpu | None, *, f
     if model.model_type == "falcon":
         # its mask rules out flash; one K and V head broadcasts, which only math takes
         return "sdpa-math" if model.blocks[0].attention.kv_heads == 1 else "sdpa-mem-efficient"
+    fp32 = not c.autocast and c.embedding_dtype == "fp32"
     if not fp32 and (gpu is None or gpu.has_flash):
         return "flash2"
     grouped = any(block.attention.kv_heads != block.attention.heads for block in model.blocks)
-    return "sdpa-math" if grouped else "sdpa-mem-efficient"
+    return "sdpa-math" if grouped and not c.stack.expands_kv else "sdpa-mem-efficient"

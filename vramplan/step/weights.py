@@ -15,6 +15,8 @@ from .setting import Setting
 
 NF4_BLOCK = 64
 """Weights that share a scale (bitsandbytes functional.quantize_4bit, blocksize)."""
+GPTQ_GROUP = 128
+"""Inputs that share a scale in nearly all published GPTQ checkpoints."""
 NESTED_BLOCK = 256
 """Scales that share a second scale under double quantisation (functional.quantize_4bit, compress_statistics)."""
 
@@ -74,6 +76,9 @@ def quantized(c: Setting) -> list[Part]:
             parts.append(Part(f"{matrix.name} int8", n, "int8", count))
             parts.append(Part(f"{matrix.name} scales", matrix.outputs, "fp32", count))
             continue
+        if c.quant.startswith("gptq"):
+            parts += _gptq(matrix, count, bits=8 if c.quant.endswith("8") else 4)
+            continue
         blocks = ceil_div(n, NF4_BLOCK)
         parts.append(Part(f"{matrix.name} packed", n, "int8", count, one_bytes=ceil_div(n, 2)))
         parts.append(Part(f"{matrix.name} code", 16, "fp32", count))
@@ -85,6 +90,19 @@ def quantized(c: Setting) -> list[Part]:
         else:
             parts.append(Part(f"{matrix.name} scales", blocks, "fp32", count))
     return parts
+
+
+def _gptq(matrix: Linear, count: int, *, bits: int) -> list[Part]:
+    """GPTQ in groups of 128 inputs: `bits` a weight, an fp16 scale and a zero of `bits` for a group and output, an int32
+    group index for an input (auto_gptq nn_modules/qlinear: qweight, scales, qzeros, g_idx)."""
+    cells = ceil_div(matrix.inputs, GPTQ_GROUP) * matrix.outputs
+    zeros = ceil_div(cells * bits, 8)
+    return [
+        Part(f"{matrix.name} packed", matrix.weights, "int8", count, one_bytes=ceil_div(matrix.weights * bits, 8)),
+        Part(f"{matrix.name} scales", cells, "fp16", count),
+        Part(f"{matrix.name} zeros", cells, "int8", count, one_bytes=zeros),
+        Part(f"{matrix.name} group index", matrix.inputs, "fp32", count),
+    ]
 
 
 def unquantized(c: Setting) -> list[Part]:

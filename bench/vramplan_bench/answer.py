@@ -1,0 +1,150 @@
+"""`vramplan bench dry`, as a function: a model's name and a question become dry runs with the allocator's verdict."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from typing import Any
+
+from vramplan.catalog import find_gpu, find_model, find_stack, models
+from vramplan.catalog.config_file import read_config_file
+from vramplan.errors import UnsupportedError
+from vramplan.gpu import Gpu
+from vramplan.recipe import Method, Recipe, ResolvedRecipe
+from vramplan.record import PhaseRecord, Record, Request, StepRecord
+from vramplan.resolve import resolve
+
+NEEDED = ("torch", "transformers", "peft", "accelerate")
+INSTALL = "pip install 'vramplan[bench]'"
+
+
+def require_packages() -> None:
+    """UnsupportedError that names the missing package and the extra that brings it."""
+    missing = [package for package in NEEDED if find_spec(package) is None]
+    if missing:
+        raise UnsupportedError(f"the rig needs {missing[0]}, which is not installed: {INSTALL}")
+
+
+def quiet_libraries() -> None:
+    """Progress bars and remarks of the libraries would drown the answer."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    warnings.filterwarnings("ignore")
+    for name in ("bitsandbytes", "torch", "peft", "accelerate"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def config_of(name: str, *, online: bool = False) -> tuple[str, Mapping[str, Any]]:
+    """The model that a name means, and the mapping of its config.json."""
+    model = find_model(name, online=online)
+    for entry in models():
+        if entry.id == model.id:
+            return model.id, entry.config
+    return read_config_file(model.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryAnswer:
+    """The dry runs of one model on one card."""
+
+    model: str
+    gpu: Gpu | None
+    records: tuple[Record, ...]
+    results: tuple[Any, ...]
+    """`DryResult`s, in the order of `records`."""
+    replays: tuple[Any, ...]
+    """`Replay`, or None where not all layers ran."""
+
+
+def dry_answer(
+    model: str,
+    gpu: str | None,
+    recipe: Recipe,
+    methods: tuple[Method, ...],
+    stack: str,
+    *,
+    online: bool = False,
+    layers: int | None = None,
+    full_depth: bool = False,
+    expandable_segments: bool = False,
+    progress: Any = None,
+) -> DryAnswer:
+    """Dry-run `methods` of fine-tuning `model`. Raises VramplanError with one line where that cannot be done."""
+    identity, config = config_of(model, online=online)
+    card = find_gpu(gpu) if gpu is not None else None
+    chosen = find_stack(stack)
+    resolved = [resolve(recipe, method, chosen, card, strict=len(methods) == 1) for method in methods]
+    require_packages()
+    quiet_libraries()
+    from .dry import dry_run
+    from .follow import STEPS, silent
+    from .imitation import card_of
+    from .replay import replay
+
+    results, replays, records = [], [], []
+    for one in resolved:
+        result = dry_run(
+            config,
+            one,
+            card=card_of(card),
+            loop=chosen,
+            layers=layers,
+            full_depth=full_depth,
+            progress=progress or silent,
+        )
+        results.append(result)
+        replayed = None
+        if len(result.depths) == 1:
+            replayed = replay(
+                result.run.tracker,
+                step=STEPS,
+                capacity_bytes=card.capacity_bytes if card else None,
+                expandable_segments=expandable_segments,
+                warmup_bytes=result.facts.weights_bytes,
+            )
+        replays.append(replayed)
+        records.append(_record(identity, card, one, result, replayed))
+    return DryAnswer(model=identity, gpu=card, records=tuple(records), results=tuple(results), replays=tuple(replays))
+
+
+def _record(model: str, gpu: Gpu | None, recipe: ResolvedRecipe, result: Any, replayed: Any) -> Record:
+    absent = {"device_bytes": "a dry run has no device", "tokens_per_s": "a dry run has no time"}
+    if replayed is None:
+        absent["reserved_bytes"] = "the allocator is replayed where all layers run (--full-depth)"
+    failed = replayed.failure if replayed is not None else None
+    phases = [
+        PhaseRecord(name=n, step=0 if n == "load" else 3, allocated_bytes=b) for n, b in result.phase_peaks.items()
+    ]
+    phases += [PhaseRecord(name=n, step=1, allocated_bytes=b) for n, b in result.first_step_peaks.items()]
+    return Record(
+        kind="dry",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        request=Request(model=model, layers=result.layers, gpu=gpu.key if gpu else None, recipe=recipe.as_dict()),
+        effective=result.effective,
+        phases=tuple(phases),
+        steps=tuple(
+            StepRecord(step=step, allocated_bytes=max(peaks.values()))
+            for step, peaks in ((1, result.first_step_peaks), (3, _of_step(result.phase_peaks)))
+        ),
+        allocated_bytes=result.peak_bytes if replayed is None else replayed.allocated_bytes,
+        reserved_bytes=None if replayed is None else replayed.reserved_bytes,
+        device_bytes=None,
+        tokens_per_s=None,
+        outcome="oom" if failed else "ok",
+        reason=f"out of memory in {failed.phase}, {failed.operator}: {failed.requested_bytes} bytes"
+        if failed
+        else None,
+        absent=absent,
+    )
+
+
+def _of_step(phases: Mapping[str, int]) -> dict[str, int]:
+    return {name: size for name, size in phases.items() if name != "load"}

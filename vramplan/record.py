@@ -164,7 +164,7 @@ def record_from(values: object, where: str) -> Record:
         v["effective"] = _build(Effective, v["effective"], f"{where}, effective")
     v["phases"] = _each(PhaseRecord, v.get("phases"), f"{where}, phases")
     v["steps"] = _each(StepRecord, v.get("steps"), f"{where}, steps")
-    record = _build(Record, v, where)
+    record: Record = _build(Record, v, where)
     if cell_id != record.cell_id:
         raise InvalidValueError(f"{where}, cell_id", cell_id, f"the id of this request, {record.cell_id}")
     return record

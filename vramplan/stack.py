@@ -1,6 +1,6 @@
 """By which software it is trained: a stack is a set of defaults for a recipe's knobs and of habits no knob names.
 
-Stacks are data (`vramplan_profiles/stacks.toml`), each value with its source there.
+Stacks are data (`vramplan_profiles/stacks.json`), each value with its source there.
 """
 
 from __future__ import annotations

@@ -13,11 +13,12 @@ from typing import Any
 
 from vramplan.catalog import find_gpu, find_model, find_stack, models
 from vramplan.catalog.config_file import read_config_file
-from vramplan.errors import UnsupportedError
+from vramplan.errors import UnsupportedError, VramplanError
 from vramplan.gpu import Gpu
 from vramplan.recipe import Method, Recipe, ResolvedRecipe
 from vramplan.record import PhaseRecord, Record, Request, StepRecord
 from vramplan.resolve import resolve
+from vramplan.stack import Stack
 
 NEEDED = ("torch", "transformers", "peft", "accelerate")
 INSTALL = "pip install 'vramplan[bench]'"
@@ -84,35 +85,76 @@ def dry_answer(
     resolved = [resolve(recipe, method, chosen, card, strict=len(methods) == 1) for method in methods]
     require_packages()
     quiet_libraries()
+    runs = [
+        _one(
+            config,
+            one,
+            card,
+            chosen,
+            layers=layers,
+            full_depth=full_depth,
+            expandable_segments=expandable_segments,
+            progress=progress,
+        )
+        for one in resolved
+    ]
+    return DryAnswer(
+        model=identity,
+        gpu=card,
+        records=tuple(_record(identity, card, one, *run) for one, run in zip(resolved, runs, strict=True)),
+        results=tuple(result for result, _ in runs),
+        replays=tuple(replayed for _, replayed in runs),
+    )
+
+
+def _one(
+    config: Mapping[str, Any],
+    recipe: ResolvedRecipe,
+    gpu: Gpu | None,
+    stack: Stack,
+    *,
+    layers: int | None,
+    full_depth: bool,
+    expandable_segments: bool,
+    progress: Any,
+) -> tuple[Any, Any]:
+    """The dry run of one recipe, and the allocator's replay of it where all layers ran."""
+    from vramplan.estimate.tiers import context_bytes
+
     from .dry import dry_run
     from .follow import STEPS, silent
     from .imitation import card_of
     from .replay import replay
 
-    results, replays, records = [], [], []
-    for one in resolved:
+    try:
         result = dry_run(
             config,
-            one,
-            card=card_of(card),
-            loop=chosen,
+            recipe,
+            card=card_of(gpu),
+            loop=stack,
             layers=layers,
             full_depth=full_depth,
             progress=progress or silent,
         )
-        results.append(result)
-        replayed = None
-        if len(result.depths) == 1:
-            replayed = replay(
-                result.run.tracker,
-                step=STEPS,
-                capacity_bytes=card.capacity_bytes if card else None,
-                expandable_segments=expandable_segments,
-                warmup_bytes=result.facts.weights_bytes,
-            )
-        replays.append(replayed)
-        records.append(_record(identity, card, one, result, replayed))
-    return DryAnswer(model=identity, gpu=card, records=tuple(records), results=tuple(results), replays=tuple(replays))
+    except VramplanError:
+        raise
+    except Exception as error:
+        if os.environ.get("VRAMPLAN_DEBUG"):
+            raise
+        # The step is other people's code: what it cannot do is an answer, not a fault of ours.
+        words = " ".join(str(error).split())[:200]
+        what = f"{config.get('model_type')}, {recipe.method} with targets {recipe.targets or 'none'}"
+        raise UnsupportedError(f"the installed libraries cannot run {what}: {type(error).__name__}: {words}") from error
+    if len(result.depths) > 1:
+        return result, None
+    replayed = replay(
+        result.run.tracker,
+        step=STEPS,
+        capacity_bytes=gpu.capacity_bytes - context_bytes(gpu)[0] if gpu else None,
+        expandable_segments=expandable_segments,
+        warmup_bytes=result.facts.weights_bytes,
+    )
+    return result, replayed
 
 
 def _record(model: str, gpu: Gpu | None, recipe: ResolvedRecipe, result: Any, replayed: Any) -> Record:

@@ -50,13 +50,15 @@ class GemmExpansion:
             return NotImplemented
         if absmax_8bit is not None:
             restored = torch.empty_like(absmax_8bit, dtype=torch.float32)
-            absmax = restored + absmax_offset
+            absmax = restored + absmax_offset  # as large, and held beside it until the product is done
         weight = torch.empty(tuple(shape), dtype=a.dtype, device=a.device)
-        return torch.nn.functional.linear(a, weight, bias)
+        product = torch.nn.functional.linear(a, weight, bias)
+        del absmax
+        return product
 
 
 class _FakeParams4bit:
-    """Stands in for `bitsandbytes.nn.Params4bit`, which cannot subclass a fake tensor: a parameter with its attributes."""
+    """Stands in for `bitsandbytes.nn.Params4bit`, which cannot subclass a fake tensor."""
 
     def __new__(
         cls,
@@ -124,7 +126,7 @@ def fake_bitsandbytes() -> Iterator[None]:
 
 
 def _installed_choice(multiprocessors: int, major: int, minor: int) -> Callable[[torch.dtype, int, int, int], bool]:
-    """`_gemm_4bit_use_custom_cuda` of the installed bitsandbytes for this card; older versions never fuse in training."""
+    """`_gemm_4bit_use_custom_cuda` of the installed bitsandbytes; versions without it never fuse in training."""
     spec = find_spec("bitsandbytes")
     assert spec is not None and spec.origin is not None
     path = Path(spec.origin).parent / "backends" / "cuda" / "ops.py"

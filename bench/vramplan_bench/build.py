@@ -56,7 +56,7 @@ def set_depth(config: Any, layers: int) -> None:
 
 
 def build_base(config: Any, recipe: ResolvedRecipe, device: torch.device, make: MakeTensor) -> Any:
-    """The causal language model with weights of `recipe.dtype`, quantised one matrix at a time if the recipe says so."""
+    """The causal language model with weights of `recipe.dtype`, quantised one by one if the recipe says so."""
     model_class = causal_lm_class(config)
     dtype = DTYPES[recipe.dtype]
     options: dict[str, Any] = {}

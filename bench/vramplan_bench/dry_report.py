@@ -114,7 +114,8 @@ def _short(module: str) -> str:
 
 def _notes(record: Any, result: Any, replayed: Any) -> Iterator[str]:
     facts, effective = result.facts, record.effective
-    yield f"{many(facts.parameters)} parameters, {many(facts.trainable)} trained ({', '.join(effective.trainable_dtypes)})"
+    trained = ", ".join(effective.trainable_dtypes)
+    yield f"{many(facts.parameters)} parameters, {many(facts.trainable)} trained ({trained})"
     yield f"{effective.optimizer}, attention {effective.attention}, " + ", ".join(
         f"{package} {version}" for package, version in effective.versions.items()
     )
@@ -122,8 +123,8 @@ def _notes(record: Any, result: Any, replayed: Any) -> Iterator[str]:
         yield f"{' and '.join(map(str, result.depths))} layers ran, a line gave {result.layers}; --full-depth runs all"
     if replayed is not None:
         yield (
-            f"caching allocator: {gib(replayed.allocated_bytes, 2)} GiB in blocks, {gib(replayed.reserved_bytes, 2)} GiB "
-            f"reserved, {replayed.retries} flushes"
+            f"caching allocator: {gib(replayed.allocated_bytes, 2)} GiB in blocks, "
+            f"{gib(replayed.reserved_bytes, 2)} GiB reserved, {replayed.retries} flushes"
         )
         if record.reason:
             yield record.reason

@@ -41,7 +41,7 @@ def read_back(session: Session) -> Effective:
         quantized=sum(element_count(p) for p in parameters if getattr(p, "quant_state", None) is not None),
         trainable_dtypes=tuple(sorted({_name(p.dtype) for p in trainable})),
         attention=str(session.base.config._attn_implementation),
-        checkpointing=bool(session.base.is_gradient_checkpointing),
+        checkpointing=_checkpoints(session.base),
         optimizer=_optimizer(session.optimizer),
         optimizer_state_dtypes=_state_dtypes(session.optimizer),
         adapter_targets=_targets(session.model),
@@ -61,6 +61,10 @@ def quantization_tensors(parameter: Any) -> Iterator[Any]:
     while state is not None:
         yield from (state.absmax, state.code, state.offset)
         state = state.state2
+
+
+def _checkpoints(base: Any) -> bool:
+    return any(getattr(module, "gradient_checkpointing", False) for module in base.modules())
 
 
 def _stored(model: torch.nn.Module) -> Iterator[torch.Tensor]:

@@ -1,8 +1,8 @@
 """`PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True`: one growing segment for each pool instead of many.
 
 Follows ExpandableSegment, find_expandable_block, try_allocate_expandable_block, map_block and unmap_block of
-c10/cuda/CUDACachingAllocator.cpp (torch 2.13). Addresses are reserved for 9/8 of the card; memory is mapped in pages of 2 MiB (small pool)
-or 20 MiB (large pool), and a free page can be unmapped from the middle.
+c10/cuda/CUDACachingAllocator.cpp (torch 2.13). Addresses are reserved for 9/8 of the card; memory is mapped in pages
+of 2 MiB (small pool) or 20 MiB (large pool), and a free page can be unmapped from the middle.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def _flash_backward(args: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _efficient_forward(args: tuple[Any, ...]) -> tuple[int, ...]:
-    """aten/native/transformers/cuda/attention.cu, _efficient_attention_forward: fp32 accumulator if it fits no register.
+    """aten/native/transformers/cuda/attention.cu, _efficient_attention_forward: fp32 accumulator outside registers.
 
     `kNeedsOutputAccumulatorBuffer`: the value head is wider than the 128 that stays in registers, and out is not fp32.
     """

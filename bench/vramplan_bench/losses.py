@@ -79,7 +79,7 @@ class _Kernel:
 
 @contextmanager
 def triton_stand_ins(probe: Probe) -> Iterator[None]:
-    """TRL's fused head takes its CUDA branch; its kernels and in-place products, which allocate nothing, are skipped."""
+    """TRL's fused head takes its CUDA branch; kernels and in-place products, which allocate nothing, are skipped."""
     if find_spec("trl") is None:
         yield
         return

@@ -162,7 +162,7 @@ class StorageTracker(TorchDispatchMode):
         return entry[1] if entry is not None else None
 
     def register(self, tensor: torch.Tensor, operator: str) -> None:
-        """Meet a tensor: a storage not seen before is an allocation, unless it is on `meta` (a model not yet loaded)."""
+        """Meet a tensor: a new storage is an allocation, unless it is on `meta` (a model not yet loaded)."""
         if (tensor.fake_device if isinstance(tensor, FakeTensor) else tensor.device).type == "meta":
             return
         storage = tensor.untyped_storage()

@@ -34,10 +34,14 @@ def module_names(model: nn.Module, tracker: StorageTracker) -> Iterator[None]:
 
 def decoder_layers(model: nn.Module, depth: int) -> list[nn.Module]:
     """The stack of decoder layers: the heaviest list of modules with `depth` entries; empty where there is none."""
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    lists: list[nn.ModuleList] = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     if not lists:
         return []
-    return list(max(lists, key=lambda m: sum(p.numel() for p in m.parameters())))
+    return list(max(lists, key=lambda m: _weight(m)))
+
+
+def _weight(module: Any) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 def follow_layers(layers: list[nn.Module], tracker: StorageTracker) -> None:

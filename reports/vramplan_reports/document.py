@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vramplan import __version__
 
 if TYPE_CHECKING:
-    from vramplan.estimate.result import Answer, Cost, Estimate, Lever, Memory, Speed
+    from vramplan.estimate.result import Answer, Estimate, Lever, Memory
     from vramplan.gpu import Gpu
     from vramplan.model import Model
 
@@ -92,8 +92,8 @@ def _estimate(estimate: Estimate) -> Document:
         "longest_seq_len": estimate.longest_seq_len,
         "notes": list(estimate.notes),
         "levers": [_lever(lever) for lever in estimate.levers],
-        "speed": None if estimate.speed is None else _speed(estimate.speed),
-        "cost": None if estimate.cost is None else _cost(estimate.cost),
+        "speed": None,
+        "cost": None,
     }
 
 
@@ -126,21 +126,4 @@ def _lever(lever: Lever) -> Document:
         "saved_bytes": lever.saved_bytes,
         "device_bytes": lever.device_bytes,
         "makes_it_fit": lever.makes_it_fit,
-    }
-
-
-def _speed(speed: Speed) -> Document:
-    return {
-        "tokens_per_s_per_gpu": speed.tokens_per_s_per_gpu,
-        "interval": list(speed.interval),
-        "step_time_s": speed.step_time_s,
-        "bound_by": speed.bound_by,
-    }
-
-
-def _cost(cost: Cost) -> Document:
-    return {
-        "usd_per_hour": str(cost.usd_per_hour),
-        "usd_per_million_tokens": str(cost.usd_per_million_tokens),
-        "interval": [str(bound) for bound in cost.interval],
     }

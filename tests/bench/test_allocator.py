@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from vramplan_bench.allocator import CachingAllocator, OutOfMemory
@@ -159,7 +161,7 @@ def test_every_byte_returns() -> None:
             else:
                 held.append(allocator.malloc(int(2 ** source.uniform(1, 27))))
             spans = sorted((block.address, block.address + block.size) for block in held)
-            assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False)), "blocks overlap"
+            assert all(a[1] <= b[0] for a, b in pairwise(spans)), "blocks overlap"
             assert allocator.allocated_bytes == sum(block.size for block in held) <= allocator.reserved_bytes
         for block in held:
             allocator.free(block)

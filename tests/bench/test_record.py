@@ -16,7 +16,8 @@ def a_record(**changes: Any) -> Record:
     request = Request(model="a/b", layers=2, gpu=None, recipe={"method": "lora", "batch": 1})
     effective = Effective(
         elements_by_dtype={"bfloat16": 10}, parameters=10, trainable=2, quantized=0, trainable_dtypes=("float32",),
-        attention="sdpa", checkpointing=True, optimizer="torch.AdamW (fused)", optimizer_state_dtypes={"step": "float32"},
+        attention="sdpa", checkpointing=True, optimizer="torch.AdamW (fused)",
+        optimizer_state_dtypes={"step": "float32"},
         adapter_targets=("q_proj",), versions={"torch": "2.13"},
     )  # fmt: skip
     values: dict[str, Any] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Literal
 
 from ..gpu import Gpu
@@ -74,25 +73,6 @@ class Lever:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
-    """Throughput of a step (later issue: always None today)."""
-
-    tokens_per_s_per_gpu: float
-    interval: tuple[float, float]
-    step_time_s: float
-    bound_by: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """Money of a step (later issue: always None today)."""
-
-    usd_per_hour: Decimal
-    usd_per_million_tokens: Decimal
-    interval: tuple[Decimal, Decimal]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """One method of training one model on one card."""
 
@@ -107,8 +87,6 @@ class Estimate:
     notes: tuple[str, ...]
     levers: tuple[Lever, ...] = ()
     """Single changes, most saved bytes first; worked out for `explain` and where nothing fits."""
-    speed: Speed | None = None
-    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

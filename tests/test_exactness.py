@@ -1,4 +1,4 @@
-"""Bytes of weights, quantisation constants, adapters and optimizer states: by arithmetic of its own, and by the libraries."""
+"""Bytes of weights, quantisation constants, adapters, optimizer states: by other arithmetic, and by the libraries."""
 
 from __future__ import annotations
 
@@ -103,14 +103,14 @@ def falcon(c: dict[str, Any]) -> Shapes:
     return [(h, h + 2 * kv * (h // heads)), (h, h), *_plain(h, 4 * h)]
 
 
+LLAMA_LIKE = (
+    "cohere", "cohere2", "ernie4_5", "exaone4", "gemma", "gemma2", "gemma3_text", "granite", "internlm2", "llama",
+    "ministral3", "mistral", "olmo", "olmo2", "olmo3", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm",
+)  # fmt: skip
 DENSE: dict[str, Callable[[dict[str, Any]], Shapes]] = {
-    **dict.fromkeys(
-        "cohere cohere2 ernie4_5 exaone4 gemma gemma2 gemma3_text granite internlm2 llama ministral3 mistral olmo "
-        "olmo2 olmo3 qwen2 qwen3 seed_oss smollm3 stablelm".split(),
-        llama_like,
-    ),
-    **dict.fromkeys("apertus arcee nemotron phi starcoder2".split(), two_matrix_mlp),
-    **dict.fromkeys("glm glm4".split(), fused_gate_up),
+    **dict.fromkeys(LLAMA_LIKE, llama_like),
+    **dict.fromkeys(("apertus", "arcee", "nemotron", "phi", "starcoder2"), two_matrix_mlp),
+    **dict.fromkeys(("glm", "glm4"), fused_gate_up),
     "phi3": phi3,
     "granitemoehybrid": granite_hybrid,
     "bloom": fused_qkv("hidden_size"),

@@ -33,7 +33,7 @@ MODELS = (
     "deepseek-ai/DeepSeek-V2-Lite", "CohereLabs/aya-23-8B", "bigcode/gpt_bigcode-santacoder",
 )  # fmt: skip
 CARDS = ("t4", "rtx4090", "a100-40", "a100-80", "h100", "v100-32")
-STACKS = tuple(stack.name for stack in stacks() if not stack.unsupported) + ("transformers-4.48+foak", "trl+compile")
+STACKS = (*(stack.name for stack in stacks() if not stack.unsupported), "transformers-4.48+foak", "trl+compile")
 
 
 @cache
@@ -141,7 +141,10 @@ def llama(**figures: int) -> Model:
     return model_from_config({"model_type": "llama", "dtype": "bfloat16", **base, **figures}, id="config.json")
 
 
-@given(cases(), st.integers(1, 4), st.sampled_from(("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")))
+FIGURES = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
+
+
+@given(cases(), st.integers(1, 4), st.sampled_from(FIGURES))
 def test_a_larger_model(case: Case, times: int, figure: str) -> None:
     """Layers, width of the stream, width of the MLP, vocabulary."""
     assume("8bit" not in case.recipe.optimizer and "paged" not in case.recipe.optimizer)
@@ -238,9 +241,7 @@ def test_the_verdict_is_what_the_interval_says(case: Case) -> None:
 )
 def test_arrays_and_single_questions_give_the_same_numbers(case: Case, counts: list[tuple[int, int, int]]) -> None:
     batch, seq_len, rank = (np.array(column) for column in zip(*counts, strict=True))
-    together = allocated_bytes(
-        case.model, case.recipe, case.stack, case.gpu, batch=batch, seq_len=seq_len, rank=rank
-    )
+    together = allocated_bytes(case.model, case.recipe, case.stack, case.gpu, batch=batch, seq_len=seq_len, rank=rank)
     for (b, s, r), found in zip(counts, together, strict=True):
         asked = replace(case.recipe, batch=b, seq_len=s, rank=r if case.recipe.has_adapters else 0)
         one = StepMemory(Setting(case.model, asked, case.stack, case.gpu)).allocated

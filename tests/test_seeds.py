@@ -73,8 +73,8 @@ def fits(model: str, gpu: str, stack: str = "trl", **knobs: Any) -> Callable[[],
     def answer() -> tuple[str, bool | None]:
         found = one(model, gpu, stack, method="qlora", **knobs)
         low, high = found.memory.device_interval_bytes
-        text = f"{gib(low)} to {gib(high)} on the device with {stack}, batch 1 x {found.recipe.seq_len}: {found.verdict}"
-        text += f"; largest batch {found.largest_micro_batch}"
+        text = f"{gib(low)} to {gib(high)} on the device with {stack}, batch 1 x {found.recipe.seq_len}: "
+        text += f"{found.verdict}; largest batch {found.largest_micro_batch}"
         return text, {"fits": True, "tight": None, "does_not_fit": False}[str(found.verdict)]
 
     return answer

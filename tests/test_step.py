@@ -189,7 +189,8 @@ def test_four_bit_workspace() -> None:
 
 
 def test_int8_workspace() -> None:
-    op = next(o for o in written(lambda t, c, x: ops.int8(t, c, x, MATRIX), setting("qlora", quant="int8")).ops if o.workspace)
+    t = written(lambda t, c, x: ops.int8(t, c, x, MATRIX), setting("qlora", quant="int8"))
+    op = next(op for op in t.ops if op.workspace)
     assert op.workspace == TOKENS * 64 + ROW + TOKENS * 64 * 4  # int8 rows, their scales, the int32 product
     assert op.grad_workspace == 64 * 64 * 2
 
@@ -214,7 +215,7 @@ def test_rotary_saves_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("activation", "expected"),
-    [("silu", STREAM), ("gelu", STREAM), ("gelu_tanh", STREAM), ("relu", STREAM), ("relu2", STREAM), ("gelu_new", 4 * STREAM)],
+    [(name, STREAM) for name in ("silu", "gelu", "gelu_tanh", "relu", "relu2")] + [("gelu_new", 4 * STREAM)],
 )
 def test_what_an_activation_saves(activation: str, expected: int) -> None:
     """gelu_new, written out in Python: x, tanh, 0.5 x and 1 + tanh."""
@@ -375,7 +376,8 @@ def test_kbit_preparation_doubles_the_stream() -> None:
     c = {"method": "qlora", "checkpointing": True}
     assert step(**c, kbit_prep=False).activations == 3 * STREAM
     assert step(**c, kbit_prep=True).activations == 3 * WIDE
-    assert step(**c, kbit_prep=True).static.base == 2 * step(**c, kbit_prep=False).static.base
+    norms = 7 * 512  # of 128 and 256 bytes: one unit of the allocator either way
+    assert step(**c, kbit_prep=True).static.base + norms == 2 * step(**c, kbit_prep=False).static.base
 
 
 def test_the_bytes_of_full_fine_tuning() -> None:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from vramplan.recipe import AttentionKernel
 
 LOW = (torch.float16, torch.bfloat16)
-FLASH2 = "vramplan_flash2"
+FLASH2 = "vramplan_fa2"  # a name with "flash" in it would make transformers look for the package
 
 
 def implementation_name(attention: AttentionKernel, model_class: Any) -> str:

@@ -21,9 +21,10 @@ MAX_GRAD_NORM = 1.0
 
 
 class Probe(Protocol):
-    """Hears which phase the step is in."""
+    """Hears which phase the step is in, and which part of it begins."""
 
     def phase(self, phase: str) -> AbstractContextManager[None]: ...
+    def set_segment(self, segment: int | str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +95,12 @@ class StepRunner:
             self._micro_batch(probe)
         with probe.phase("optimizer_step"):
             if self.loop.clips_gradients:
+                probe.set_segment("clip")
                 trainable = [p for p in self.model.parameters() if p.requires_grad]
                 # foreach is what torch picks by itself on CUDA
                 torch.nn.utils.clip_grad_norm_(trainable, MAX_GRAD_NORM, foreach=True)
                 del trainable
+            probe.set_segment("update")
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -107,6 +110,7 @@ class StepRunner:
             batch = self.make_batch()
             with torch.autocast(self.device_type, dtype=self.autocast, enabled=self.autocast is not None):
                 outputs = self.model(**batch)
+            probe.set_segment("outputs")
             if self.autocast is not None and self.loop.fp32_outputs:
                 from accelerate.utils.operations import convert_to_fp32
 

@@ -101,11 +101,11 @@ class StorageTracker(TorchDispatchMode):
 
     # -- phases -----------------------------------------------------------------------------------------------------
 
-    def set_phase(self, phase: str, step: int | None = None) -> None:
+    def set_phase(self, phase: str, step: int | None = None, segment: str = "") -> None:
         """What follows belongs to `phase` (of `step`, if that changes)."""
         self._phase = phase
         self._step = self._step if step is None else step
-        self.set_segment("")
+        self.set_segment(segment)
 
     def set_segment(self, segment: int | str) -> None:
         """What follows belongs to this part of the phase: the number of a layer, or a word."""
@@ -119,7 +119,7 @@ class StorageTracker(TorchDispatchMode):
         try:
             yield
         finally:
-            self.set_phase(before)
+            self.set_phase(before, segment=f"after {phase}")
 
     @contextmanager
     def following(self) -> Iterator[None]:

@@ -49,10 +49,11 @@ def follow_layers(layers: list[nn.Module], tracker: StorageTracker) -> None:
     for number, layer in enumerate(layers):
         layer.register_forward_pre_hook(lambda *_, n=number: tracker.set_segment(n))
         layer.register_forward_hook(lambda _, __, out, n=number: _watch_gradient(out, n, tracker))
+    if layers:
+        layers[-1].register_forward_hook(lambda *_: tracker.set_segment("after"))
 
 
 def _watch_gradient(out: Any, number: int, tracker: StorageTracker) -> None:
-    tracker.set_segment("after")
     hidden = out if isinstance(out, torch.Tensor) else out[0]
     if hidden.requires_grad:
         hidden.register_hook(lambda _: tracker.set_segment(number))

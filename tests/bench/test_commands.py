@@ -64,7 +64,7 @@ def test_the_table_says_what_was_held(model: str) -> None:
 
 
 def test_a_card_that_is_too_small_answers_one(model: str) -> None:
-    big = ("--layers", "4", "--seq-len", "64", "--batch", "4096", "--method", "lora", "--no-checkpointing")
+    big = ("--layers", "4", "--seq-len", "64", "--batch", "16384", "--method", "lora", "--no-checkpointing")
     result = bench("dry", model, *big, "--loss", "standard", "--gpu", "t4", "--full-depth", "--json")
     assert result.exception is None and result.return_value == 1
     record = json.loads(result.stdout)["dry_runs"][0]["record"]

@@ -163,8 +163,9 @@ def weight_gradient_bytes(matrix: Linear, dtype: str) -> int:
 def four_bit(t: Tape, c: Setting, x: Tensor, matrix: Linear) -> Tensor:
     """`bnb.nn.Linear4bit`: x cast to the compute dtype, the product, the output cast back to x's dtype.
 
-    Saves nothing (before bitsandbytes 0.43.2: its input). Dequantises the whole matrix for each product: forwards unless the fused 4-bit product takes the
-    step (bitsandbytes/backends/cuda/ops.py, `_gemm_4bit_use_custom_fn`), backwards always.
+    Saves nothing (before bitsandbytes 0.43.2: its input). Dequantises the whole matrix for each product: forwards
+    unless the fused 4-bit product takes the step (bitsandbytes/backends/cuda/ops.py, `_gemm_4bit_use_custom_fn`),
+    backwards always.
     """
     rows = x.elements // matrix.inputs
     h = cast(t, x, c.compute_dtype)
@@ -229,7 +230,7 @@ def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor
 
 
 def fused_lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor:
-    """LoRA inside one autograd function (Unsloth, foak): saves x in the compute dtype, adds in place; the gradient of x is written over x.
+    """LoRA inside one autograd function (Unsloth, foak): saves x, adds in place, writes the gradient of x over x.
 
     Source: unsloth/kernels/fast_lora.py (save_for_backward of X, A, B; addmm_ into the base output).
     """

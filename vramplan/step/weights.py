@@ -93,8 +93,8 @@ def quantized(c: Setting) -> list[Part]:
 
 
 def _gptq(matrix: Linear, count: int, *, bits: int) -> list[Part]:
-    """GPTQ in groups of 128 inputs: `bits` a weight, an fp16 scale and a zero of `bits` for a group and output, an int32
-    group index for an input (auto_gptq nn_modules/qlinear: qweight, scales, qzeros, g_idx)."""
+    """GPTQ in groups of 128 inputs: `bits` a weight, an fp16 scale and a zero of `bits` for a group and output, and an
+    int32 group index for an input (auto_gptq nn_modules/qlinear: qweight, scales, qzeros, g_idx)."""
     cells = ceil_div(matrix.inputs, GPTQ_GROUP) * matrix.outputs
     zeros = ceil_div(cells * bits, 8)
     return [

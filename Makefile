@@ -37,7 +37,7 @@ format: $(VENV)/.dev  ## put the code into the house style
 	$(BIN)/ruff format .
 
 golden: $(VENV)/.dev  ## write the expected outputs anew; read the diff before you commit it
-	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/reports tests/cli tests/test_readme.py $(PYTEST_ARGS)
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/reports tests/cli tests/test_readme.py tests/test_accuracy.py tests/test_seeds.py tests/test_formulas.py $(PYTEST_ARGS)
 	git --no-pager diff --stat -- tests README.md
 
 bench: $(VENV)/.dev compile  ## start-up time of the main job, and a million recipes

@@ -62,7 +62,6 @@ def test_the_memory_that_the_run_had() -> None:
         ({"gpus": None}, "number of GPUs"),
         ({"sharding": "fsdp+offload"}, "sharding 'fsdp+offload'"),
         ({"method": "dora"}, "method 'dora'"),
-        ({"quant": "gptq-int8"}, "quant 'gptq-int8'"),
         ({"checkpointing": "selective-op"}, "checkpointing 'selective-op'"),
         ({"autocast": "fp8"}, "autocast 'fp8'"),
         ({"optimizer": "adamw_in_backward"}, "inside backward"),
@@ -249,6 +248,5 @@ def test_no_missed_oom(public: Accuracy) -> None:
 
 
 @needs_corpus
-@pytest.mark.xfail(reason="GPTQ bases and tuners other than LoRA: docs/accuracy.md, `not described`", strict=True)
 def test_share_answered(public: Accuracy) -> None:
     assert public.single_gpu_answered >= 0.8 * public.single_gpu

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 import vramplan
@@ -30,17 +27,6 @@ def test_errors() -> None:
         estimate("lama-70b")
     with pytest.raises(AttributeError, match="nonsense"):
         vramplan.nonsense  # type: ignore[attr-defined]  # noqa: B018
-
-
-@pytest.mark.parametrize("before", ["pass", "import vramplan.estimate.result", "from vramplan.estimate import answer"])
-def test_estimate_is_function_and_package(before: str) -> None:
-    """Whichever was imported first."""
-    code = (
-        f"{before}\nfrom vramplan import estimate\n"
-        "assert estimate('llama-8b', 't4').estimates\n"
-        "import vramplan.estimate.result as result\nassert estimate.result is result"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_names_are_listed() -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from vramplan import Answer, Recipe, VramplanError, estimate
 from vramplan.catalog import find_gpu, find_model, find_stack, gpus, stacks
 from vramplan.errors import InvalidValueError, UnknownNameError, UnsupportedError
-from vramplan.estimate import memory_tiers
-from vramplan.estimate.result import Estimate
-from vramplan.estimate.search import smallest_cards
+from vramplan.estimator import memory_tiers
+from vramplan.estimator.result import Estimate
+from vramplan.estimator.search import smallest_cards
 from vramplan.families import model_from_config
 from vramplan.gpu import Gpu
 from vramplan.recipe import CHOICES, LIMITS, METHODS, Method, ResolvedRecipe

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from vramplan.catalog import find_gpu, find_model, find_stack, gpus, models, stacks
 from vramplan.errors import UnsupportedError, VramplanError
-from vramplan.estimate import allocated_bytes, answer, estimate_one, memory_tiers
-from vramplan.estimate.phases import StepMemory
-from vramplan.estimate.result import Estimate
-from vramplan.estimate.search import Evaluator, largest_that_fits
+from vramplan.estimator import allocated_bytes, answer, estimate_one, memory_tiers
+from vramplan.estimator.phases import StepMemory
+from vramplan.estimator.result import Estimate
+from vramplan.estimator.search import Evaluator, largest_that_fits
 from vramplan.families import model_from_config
 from vramplan.gpu import Gpu
 from vramplan.model import Experts, Model

@@ -15,7 +15,7 @@ import pytest
 
 from vramplan import Recipe, estimate
 from vramplan.catalog import find_model, find_stack
-from vramplan.estimate.result import Estimate
+from vramplan.estimator.result import Estimate
 from vramplan.model import Experts
 from vramplan.resolve import resolve
 from vramplan.step.setting import Setting

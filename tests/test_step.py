@@ -14,7 +14,7 @@ import pytest
 
 from vramplan.catalog import find_gpu, find_stack
 from vramplan.errors import InvalidValueError, UnknownNameError, UnsupportedError
-from vramplan.estimate.phases import StepMemory
+from vramplan.estimator.phases import StepMemory
 from vramplan.families import model_from_config
 from vramplan.model import Linear, Model, Norm
 from vramplan.recipe import Method, Recipe

@@ -6,13 +6,13 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 from .catalog import find_gpu, find_model
-from .estimate import answer
+from .estimator import answer
 from .gpu import Gpu
 from .model import Model
 from .recipe import METHODS, Method, Recipe
 
 if TYPE_CHECKING:
-    from .estimate.result import Answer
+    from .estimator.result import Answer
     from .stack import Stack
 
 

@@ -48,6 +48,10 @@ LIMITS: dict[str, int] = {
 """Largest accepted value of every count: far beyond use, small enough for 63-bit byte counts."""
 
 
+REQUIRED = frozenset({"method", "batch", "seq_len", "grad_accum", "gpus", "sharding"})
+"""Knobs that no stack decides."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A fine-tune as asked for. None = the stack's default decides (contract.md lists the defaults)."""
@@ -77,17 +81,19 @@ class Recipe:
     def __post_init__(self) -> None:
         for knob, choices in CHOICES.items():
             value = getattr(self, knob)
-            if value is not None and value not in choices:
+            if not (value in choices or (value is None and knob not in REQUIRED)):
                 raise UnknownNameError(knob.replace("_", " "), str(value), choices, hint="one of " + ", ".join(choices))
         for knob, limit in LIMITS.items():
             value = getattr(self, knob)
-            if value is not None and (type(value) is not int or not 1 <= value <= limit):
+            if not ((type(value) is int and 1 <= value <= limit) or (value is None and knob not in REQUIRED)):
                 raise InvalidValueError(knob, value, f"a whole number from 1 to {limit}")
         for knob in ("kbit_prep", "checkpointing"):
-            if getattr(self, knob) not in (None, True, False):
+            if not (getattr(self, knob) is None or type(getattr(self, knob)) is bool):
                 raise InvalidValueError(knob, getattr(self, knob), "true or false")
+        if not (self.targets is None or isinstance(self.targets, str)):
+            raise InvalidValueError("targets", self.targets, "module names joined by commas")
         dropout = self.lora_dropout
-        if dropout is not None and not (isinstance(dropout, int | float) and 0 <= dropout < 1):
+        if not (dropout is None or (isinstance(dropout, int | float) and 0 <= dropout < 1)):
             raise InvalidValueError("lora_dropout", dropout, "a probability from 0 to below 1")
 
 

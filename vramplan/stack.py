@@ -41,6 +41,8 @@ class Stack:
     reentrant_checkpoints: bool = False
     """torch.utils.checkpoint with use_reentrant=True holds the recomputed output through a layer's backward
     (the Trainer's default before transformers 5)."""
+    wide_embedding_states: bool = False
+    """8-bit optimizers keep fp32 states for embeddings (transformers, trainer.py: register_module_override)."""
     use_cache: bool = False
     """Keys and values of every layer stay alive through the step."""
     clips_gradients: bool = True

@@ -119,7 +119,7 @@ def _one(
     progress: Any,
 ) -> tuple[Any, Any]:
     """The dry run of one recipe, and the allocator's replay of it where all layers ran."""
-    from vramplan.estimate.tiers import context_bytes
+    from vramplan.estimator.tiers import context_bytes
 
     from .dry import dry_run
     from .follow import STEPS, silent

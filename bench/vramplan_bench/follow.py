@@ -21,6 +21,7 @@ from .imitation import Card, CudaImitation
 from .loading import empty_weights, random_weights
 from .loop import Loop
 from .losses import triton_stand_ins
+from .optimizers import paged_states
 from .roles import Facts, Roles, facts_of
 from .session import open_session
 from .timeline import AliveGroup, Part, Peak, alive_after, grouped, peaks
@@ -78,6 +79,7 @@ def follow(
         if card is not None:
             stack.enter_context(cuda_semantics(recipe.attention, card.compute_capability, expand_kv=loop.expands_kv))
             stack.enter_context(triton_stand_ins(tracker))
+            stack.enter_context(paged_states(tracker))
         stack.enter_context(tracker.following())
         progress(f"{layers} layers: building")
         session = open_session(

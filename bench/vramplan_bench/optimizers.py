@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
 from vramplan.recipe import Optimizer
+
+from .tracker import StorageTracker
+
+PAGED_FROM_ELEMENTS = 100_000
+"""bitsandbytes/optim/optimizer.py, get_state_buffer: smaller states are ordinary tensors."""
+
+
+@contextmanager
+def paged_states(tracker: StorageTracker) -> Iterator[None]:
+    """Large states of paged optimizers are managed memory, as on a GPU; on the CPU bitsandbytes does not page."""
+    if find_spec("bitsandbytes") is None:
+        yield
+        return
+    from bitsandbytes.optim.optimizer import Optimizer8bit
+
+    def get_state_buffer(self: Any, p: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        if not self.is_paged or p.numel() < PAGED_FROM_ELEMENTS:
+            return torch.zeros_like(p, dtype=dtype)
+        with tracker.on_host():
+            return torch.zeros_like(p, dtype=dtype)
+
+    with patch.object(Optimizer8bit, "get_state_buffer", get_state_buffer):
+        yield
 
 
 def build_optimizer(name: Optimizer, parameters: Iterable[torch.nn.Parameter]) -> Any:

@@ -97,6 +97,7 @@ class StorageTracker(TorchDispatchMode):
         self._alive: dict[int, tuple[Any, int]] = {}
         self._host: set[int] = set()
         self._lifts_to_device = False
+        self._on_host = False
         self.set_phase("load", 0)
 
     # -- phases -----------------------------------------------------------------------------------------------------
@@ -138,6 +139,15 @@ class StorageTracker(TorchDispatchMode):
             stack.enter_context(patch.object(torch, "tensor", tensor))
             stack.enter_context(self)
             yield
+
+    @contextmanager
+    def on_host(self) -> Iterator[None]:
+        """Storages made inside the block are not on the card (managed memory, pinned buffers)."""
+        before, self._on_host = self._on_host, True
+        try:
+            yield
+        finally:
+            self._on_host = before
 
     # -- blocks -----------------------------------------------------------------------------------------------------
 
@@ -220,7 +230,7 @@ class StorageTracker(TorchDispatchMode):
                 self.allocate(size, name + WORKSPACE)
             held = [self.allocate(size, name + INSIDE) for size in self._imitation.inner_bytes(name, args)]
         out = func(*args, **kwargs)
-        if func is _LIFT and not self._lifts_to_device:
+        if isinstance(out, torch.Tensor) and (self._on_host or (func is _LIFT and not self._lifts_to_device)):
             self._mark_host(out)
         self._register_all(out, name)
         for index in held:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from vramplan.accuracy import Accuracy, Measured, Predicted, Row, Spread, TierAccuracy, Verdicts
-from vramplan.estimate.result import Verdict
+from vramplan.estimator.result import Verdict
 from vramplan.runs import Outcome
 
 from .document import Document, opening

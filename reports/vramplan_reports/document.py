@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vramplan import __version__
 
 if TYPE_CHECKING:
-    from vramplan.estimate.result import Answer, Estimate, Lever, Memory
+    from vramplan.estimator.result import Answer, Estimate, Lever, Memory
     from vramplan.gpu import Gpu
     from vramplan.model import Model
 

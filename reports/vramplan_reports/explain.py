@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from vramplan.estimate.result import Answer, Estimate, Memory, Term
+from vramplan.estimator.result import Answer, Estimate, Memory, Term
 from vramplan.units import MIB
 
 from .document import answers_document

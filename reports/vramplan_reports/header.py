@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vramplan.estimate.result import Answer, Estimate, Lever
+from vramplan.estimator.result import Answer, Estimate, Lever
 from vramplan.recipe import ResolvedRecipe
 
 from .figures import gib, many

@@ -123,3 +123,19 @@ def test_the_installed_bitsandbytes_decides_when_it_fuses() -> None:
     a100 = GemmExpansion((8, 0), 108)
     assert a100.uses_fused_kernel(torch.bfloat16, 1, 4096, 4096, 64)
     assert not a100.uses_fused_kernel(torch.bfloat16, 2048, 4096, 4096, 64)
+
+
+@pytest.mark.parametrize(("rows", "counted"), [(1000, 0), (50, 2)])
+def test_large_states_of_a_paged_optimizer_are_not_on_the_card(rows: int, counted: int) -> None:
+    import torch
+    from torch._subclasses import FakeTensorMode
+
+    from vramplan_bench.optimizers import build_optimizer, paged_states
+    from vramplan_bench.tracker import StorageTracker
+
+    tracker = StorageTracker()
+    with FakeTensorMode(), paged_states(tracker), tracker.following():
+        weight = torch.nn.Parameter(torch.empty(rows, 1000))
+        weight.grad = torch.empty(rows, 1000)
+        build_optimizer("paged_adamw_32bit", [weight]).step()
+    assert sum(b.bytes >= rows * 4000 for b in tracker.blocks) == 2 + counted, "weight, gradient, states"

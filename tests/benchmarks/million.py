@@ -7,7 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from vramplan.catalog import find_gpu, find_model, find_stack
-from vramplan.estimate import allocated_bytes
+from vramplan.estimator import allocated_bytes
 from vramplan.recipe import Recipe
 from vramplan.resolve import resolve
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vramplan.estimate.result import (
+from vramplan.estimator.result import (
     Answer,
     Estimate,
     Group,

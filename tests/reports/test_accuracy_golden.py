@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from vramplan.accuracy import Accuracy, Measured, Predicted, Row, summarize
 from vramplan.cli.app import app
-from vramplan.estimate.result import Verdict
+from vramplan.estimator.result import Verdict
 from vramplan.runs import Outcome
 from vramplan.units import GIB
 from vramplan_reports import accuracy, markdown, terminal

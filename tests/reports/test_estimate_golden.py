@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vramplan.estimate.result import Answer
+from vramplan.estimator.result import Answer
 from vramplan_reports import estimate, explain, markdown, terminal
 
 Golden = Callable[[str, str], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import VramplanError
-from ..estimate import memory_tiers
+from ..estimator import memory_tiers
 from ..runs import BadRow, Run
 from .question import question
 from .result import Measured, Predicted, Row

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from ..estimate.result import Verdict
+from ..estimator.result import Verdict
 from ..runs import Outcome
 
 Status = Literal["ok", "unsupported", "error"]

@@ -13,7 +13,7 @@ from ..errors import InvalidValueError, UnknownNameError
 from ..recipe import CHOICES, LIMITS, Method, Recipe
 
 if TYPE_CHECKING:
-    from ..estimate.result import Answer
+    from ..estimator.result import Answer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

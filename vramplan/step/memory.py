@@ -92,6 +92,7 @@ def fold(tape: Tape, x: Tensor) -> Fold:
 
 
 def sum_bytes(storages: Iterable[Storage]) -> Any:
+    """Bytes of some storages together."""
     total: Any = 0
     for storage in storages:
         total = total + storage.bytes

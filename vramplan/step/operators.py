@@ -13,10 +13,9 @@ from ..recipe import BYTES_PER_ELEMENT
 from ..units import allocated
 from .setting import Setting
 from .tape import Tape, Tensor
+from .weights import NF4_BLOCK
 
 _RANK = {"bf16": 0, "fp16": 0, "fp32": 1}
-NF4_BLOCK = 64
-"""Weights that share one scale (bitsandbytes functional.quantize_4bit, blocksize=64)."""
 
 
 def promoted(a: str, b: str) -> str:
@@ -156,6 +155,7 @@ def dense(t: Tape, c: Setting, x: Tensor, matrix: Linear, dtype: str, *, trained
 
 
 def weight_gradient_bytes(matrix: Linear, dtype: str) -> int:
+    """Bytes of the gradients of a matrix and its bias, each in the weight's dtype."""
     bias = weight_bytes(matrix.outputs, dtype) if matrix.bias else 0
     return int(weight_bytes(matrix.weights, dtype)) + bias
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..errors import UnknownNameError
 from ..recipe import METHODS, Method, Recipe, ResolvedRecipe
 from ..resolve import resolve
 from ..step.setting import Setting
@@ -37,6 +38,9 @@ def answer(
     """
     from ..catalog import find_stack, gpus
 
+    for method in methods or ("none",):
+        if method not in METHODS:
+            raise UnknownNameError("method", str(method), METHODS, hint="a tuple of " + ", ".join(METHODS))
     found = find_stack(stack) if isinstance(stack, str) else stack
     strict = len(methods) == 1
     resolved = [resolve(recipe, method, found, gpu, strict=strict) for method in methods]

@@ -55,7 +55,9 @@ class Static:
         self.buffers = buffers(c)
         parts = trainable(c)
         self.trainable = total(parts)
-        self.optimizer: OptimizerMemory = optimizer_memory(c.recipe.optimizer, parts)
+        self.optimizer: OptimizerMemory = optimizer_memory(
+            c.recipe.optimizer, parts, wide_embeddings=c.stack.wide_embedding_states
+        )
         self.load_extra = largest_matrix_bytes(c)
         tensors = 3 if c.stack.attention_mask == "full" else 2
         self.inputs = tensors * allocated(c.tokens * 8)

@@ -106,7 +106,7 @@ def tiers(step: StepMemory, gpu: Gpu | None) -> Tiers:
         allocated_bytes=allocated,
         reserved_bytes=device - context,
         device_bytes=device,
-        edge_low_bytes=low,
+        edge_low_bytes=min(low, device),
         edge_high_bytes=high,
         context_bytes=context,
         context_source=source,

@@ -31,8 +31,6 @@ class Stack:
     """The loop keeps the model's outputs (the logits) in a variable through backward."""
     shifts_logits: bool = False
     """The loss copies the logits without the last position (transformers before 4.49) instead of the labels."""
-    kbit_prep_checkpoints: bool = False
-    """prepare_model_for_kbit_training turned checkpointing on (own loops; a Trainer sets it again, its own way)."""
     upcasts_in_model: bool = False
     """`logits = logits.float()` in the model's forward gives up the 16-bit logits (transformers before 4.46)."""
     own_loss_models: tuple[str, ...] = ()

@@ -188,17 +188,18 @@ class StepMemory:
                    tape=self.tail.tape, x=self.tail.x, tape_bytes=f.backward_peak, direction="backward",
                    at=f.backward_at)
         ]  # fmt: skip
-        table = embedding_gradient_bytes(self.c)
+        table, tied = embedding_gradient_bytes(self.c), self.c.model.tied_embeddings
         for layer in self.layers:
             others = self.activations - self._kept(layer)
             before_last = self._made(f.weight_grads)
-            before_first = self._made(self.gradients - table - layer.fold.weight_grads)
+            before_first = self._made(self.gradients - (0 if tied else table) - layer.fold.weight_grads)
             moments += self._layer_backward(layer, others, before_last)
             moments += self._layer_backward(layer, 0, before_first)
-        twice = table if self.c.model.tied_embeddings or self.accumulates else 0
-        moments.append(
-            Moment("backward", static, gradients=self.gradients, extra=held + twice + self.layers[0].input_bytes)
-        )
+        # autograd sums the two gradients of a tied table into a third (they are views, so not in place), and a
+        # micro-batch adds its own to the one that stands
+        beside = (2 if tied else 0) + (1 if self.accumulates else 0)
+        extra = held + beside * table + self.layers[0].input_bytes
+        moments.append(Moment("backward", static, gradients=self.gradients, extra=extra))
         return moments
 
     def _layer_backward(self, layer: Layer, others: Any, gradients: Any) -> list[Moment]:
@@ -212,7 +213,7 @@ class StepMemory:
         if not self.c.recipe.checkpointing:
             return [moment("backward", f.backward_peak, f.backward_at)]
         backward = f.backward_peak if layer.input_saved else f.backward_peak + layer.input_bytes
-        if self.c.reentrant:
+        if self.c.stack.reentrant_checkpoints:
             backward = backward + layer.input_bytes  # the recomputed output lives on
         recompute = f.forward_peak + layer.input_bytes  # beside the gradient of the output
         return [moment("forward", recompute, f.forward_at), moment("backward", backward, f.backward_at)]

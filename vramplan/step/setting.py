@@ -48,8 +48,6 @@ class Setting:
         self.embedding_dtype = self.head_dtype = self.base_dtype if stack.keeps_half_embeddings else others
         self.compute_dtype = self.autocast or self.base_dtype
         self.owns_loss = model.model_type in stack.own_loss_models
-        # prepare_model_for_kbit_training turns checkpointing on with torch's default, which is reentrant
-        self.reentrant = stack.reentrant_checkpoints or (recipe.kbit_prep and stack.kbit_prep_checkpoints)
         self.adapter_dtype = recipe.adapter_dtype
         self.dropout = recipe.lora_dropout if recipe.has_adapters else 0.0
         self.targets = target_names(model, recipe.targets) if recipe.has_adapters else frozenset[str]()

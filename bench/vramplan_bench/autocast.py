@@ -27,8 +27,11 @@ _BELOW = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
 
 @contextmanager
 def cuda_autocast_list() -> Iterator[None]:
-    """CUDA's list on the CPU until the block ends."""
+    """CUDA's list on the CPU until the block ends, and the CPU's state for those who ask for CUDA's."""
     library = torch.library.Library("aten", "IMPL")
+    asked = torch.is_autocast_enabled
+    # libraries ask without a device and mean CUDA (peft/tuners/lora/bnb.py)
+    torch.is_autocast_enabled = lambda device_type="cpu": asked(device_type)  # type: ignore[assignment]
     try:
         for names, make in ((_FP32, _cast_all), (_FP32_BY_DTYPE, _set_dtype)):
             for name in names:
@@ -37,6 +40,7 @@ def cuda_autocast_list() -> Iterator[None]:
                 library.impl(name, make(op), "AutocastCPU", allow_override=True)
         yield
     finally:
+        torch.is_autocast_enabled = asked
         library._destroy()
 
 

@@ -93,8 +93,8 @@ def check(model_id: str, case: int) -> Row:
         step = StepMemory(Setting(entry.model(), recipe, stack, None))
         quiet_libraries()
         result = dry_run(entry.config, recipe, loop=stack)
-    except VramplanError as error:
-        return Row(model=model_id, case=title, estimated={}, dry={}, error=str(error))
+    except Exception as error:  # a step that the libraries refuse is a row too
+        return Row(model=model_id, case=title, estimated={}, dry={}, error=str(error).partition("\n")[0])
     phases: dict[str, int] = {**step.phases}
     static = step.static
     estimated = {
@@ -127,10 +127,10 @@ def show(rows: list[Row]) -> bool:
     if not told:
         return False
     misses = [abs(row.miss("peak")) for row in told]
-    phases = [abs(row.miss(p)) for row in told for p in ("forward", "loss", "backward", "optimizer_step")]
+    by_phase = [abs(row.miss(p)) for row in told for p in ("forward", "loss", "backward", "optimizer_step")]
     console.print(
         f"{len(told)} recipes: peak median {100 * median(misses):.2f} %, worst {100 * max(misses):.2f} %; "
-        f"phases median {100 * median(phases):.2f} %"
+        f"phases median {100 * median(by_phase):.2f} %"
     )
     return max(misses) <= WORST
 
@@ -143,7 +143,7 @@ def run(pairs: list[tuple[str, int]], workers: int = 2) -> list[Row]:
     with ProcessPoolExecutor(workers) as pool:
         futures = [pool.submit(check, model, case) for model, case in pairs]
         try:
-            for future in track(as_completed(futures), "dry runs", total=len(futures)):
+            for future in track(as_completed(futures), "dry runs", total=len(futures), disable=not sys.stdout.isatty()):
                 rows.append(future.result())
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -91,8 +91,9 @@ class StepRunner:
     grad_accum: int
 
     def run(self, probe: Probe) -> None:
+        held: Any = None
         for _ in range(self.grad_accum):
-            self._micro_batch(probe)
+            held = self._micro_batch(probe)
         with probe.phase("optimizer_step"):
             if self.loop.clips_gradients:
                 probe.set_segment("clip")
@@ -102,9 +103,11 @@ class StepRunner:
                 del trainable
             probe.set_segment("update")
             self.optimizer.step()
+        del held
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _micro_batch(self, probe: Probe) -> None:
+    def _micro_batch(self, probe: Probe) -> Any:
+        """Forward and backward; returns what the loop's variables hold on to."""
         outputs: Any
         with probe.phase("forward"):
             batch = self.make_batch()
@@ -124,3 +127,4 @@ class StepRunner:
         del batch
         with probe.phase("backward"):
             loss.backward()
+        return outputs

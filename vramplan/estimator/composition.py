@@ -34,7 +34,7 @@ def alive_at(moment: Moment) -> Alive:
     tape, x = moment.tape, moment.x
     if tape is None or x is None:
         return Alive()
-    alive = _forward(tape, x, moment.at) if moment.direction == "forward" else _backward(tape, moment.at)
+    alive = _forward(tape, x, moment) if moment.direction == "forward" else _backward(tape, moment.at)
     if moment.at < len(tape.ops):
         op = tape.ops[moment.at]
         alive.op_name = op.name
@@ -44,8 +44,9 @@ def alive_at(moment: Moment) -> Alive:
     return alive
 
 
-def _forward(tape: Tape, x: Tensor, at: int) -> Alive:
-    births, deaths = lifetimes(tape, x, saved_storages(tape.ops))
+def _forward(tape: Tape, x: Tensor, moment: Moment) -> Alive:
+    at = moment.at
+    births, deaths = lifetimes(tape, x, saved_storages(tape.ops) if moment.saves else ())
     storages = {x.storage: None}
     for index in range(min(at + 1, len(tape.ops))):
         storages.update(dict.fromkeys(births[index]))

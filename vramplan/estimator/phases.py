@@ -15,7 +15,7 @@ from ..model import Block
 from ..recipe import BYTES_PER_ELEMENT
 from ..step.block import block as block_tape
 from ..step.head import embedding_gradient_bytes, head
-from ..step.memory import Fold, fold, saved_storages, sum_bytes
+from ..step.memory import Fold, fold, forward_without_saving, saved_storages, sum_bytes
 from ..step.optimizer import OptimizerMemory, optimizer_memory
 from ..step.setting import Setting
 from ..step.tape import Tape, Tensor
@@ -88,12 +88,14 @@ class Layer:
 class Moment:
     """A point of the step at which memory can peak."""
 
-    __slots__ = ("activations", "at", "bytes", "direction", "extra", "gradients", "phase", "tape", "tape_bytes", "x")
+    __slots__ = (
+        "activations", "at", "bytes", "direction", "extra", "gradients", "phase", "saves", "tape", "tape_bytes", "x",
+    )  # fmt: skip
 
     def __init__(
         self, phase: PhaseName, static: Any, *, activations: Any = 0, gradients: Any = 0, extra: Any = 0,
         tape_bytes: Any = 0, tape: Tape | None = None, x: Tensor | None = None,
-        direction: Direction = "forward", at: int = 0,
+        direction: Direction = "forward", at: int = 0, saves: bool = True,
     ) -> None:  # fmt: skip
         self.phase: PhaseName = phase
         self.activations = activations
@@ -106,6 +108,8 @@ class Moment:
         self.tape = tape
         self.x = x
         self.direction = direction
+        self.saves = saves
+        """Whether autograd keeps what it saves: not in the forward of a checkpointed layer."""
         self.at = at
         self.bytes = static + activations + gradients + extra + tape_bytes
 
@@ -174,9 +178,11 @@ class StepMemory:
             return Moment(phase, static, activations=self.activations, gradients=made, tape=self.tail.tape,
                           x=self.tail.x, tape_bytes=tape_bytes, at=at)  # fmt: skip
 
+        saves = not self.c.recipe.checkpointing
+        first = last.fold if saves else forward_without_saving(last.tape, last.x)
         return [
             Moment("forward", static, activations=others, gradients=made, tape=last.tape, x=last.x,
-                   tape_bytes=last.fold.forward_peak, at=last.fold.forward_at),
+                   tape_bytes=first.forward_peak, at=first.forward_at, saves=saves),
             tail("forward", self.head.forward_peak, self.head.forward_at),
             tail("loss", self.head.loss_peak, self.head.loss_at),
         ]  # fmt: skip

@@ -11,7 +11,7 @@ from .operators import cast, dense, lora, norm, scale, weight_bytes
 from .setting import Setting
 from .tape import Tape, Tensor
 
-CONVERTED = "outputs to fp32"
+RETURNED = "model outputs"
 TRL_TOKEN_CHUNK = 4096
 TRL_VOCABULARY_CHUNK = 32_768
 """A tile of TRL's fused head: tokens (trl/kernels/chunked_logprob.py, TOKEN_CHUNK_SIZE) by vocabulary entries
@@ -42,14 +42,15 @@ def head(c: Setting, dtype: str) -> Head:
     else:
         logits = _logits(t, c, h)
         start = len(t.ops)
-        out = _fused_cross_entropy(t, c, logits) if loss == "fused-ce" else _cross_entropy(t, c, logits)
+        out, kept = _fused_cross_entropy(t, c, logits) if loss == "fused-ce" else _cross_entropy(t, c, logits)
         t.hold(h)  # `hidden_states` of the model's forward
+        _return_outputs(t, c, kept)
         if c.stack.holds_outputs or c.owns_loss:
             held = logits.bytes
         if c.owns_loss and c.stack.fp32_outputs and c.autocast:
             held = held + 2 * logits.bytes
     t.outputs = (out,)
-    t.loss_ops = range(start, len(t.ops) - (1 if t.ops[-1].name == CONVERTED else 0))
+    t.loss_ops = range(start, len(t.ops) - (1 if t.ops[-1].name == RETURNED else 0))
     return Head(t, x, held)
 
 
@@ -70,8 +71,16 @@ def _logits(t: Tape, c: Setting, h: Tensor) -> Tensor:
     return logits
 
 
-def _cross_entropy(t: Tape, c: Setting, logits: Tensor) -> Tensor:
-    """`ForCausalLMLoss`: fp32 logits, log-softmax (saves its output), negative log-likelihood.
+def _return_outputs(t: Tape, c: Setting, logits: Tensor) -> None:
+    """The model's forward ends: its outputs hold the logits, in fp32 too while accelerate converts them."""
+    converts = c.stack.fp32_outputs and c.autocast and logits.dtype != "fp32"
+    t.op(RETURNED, t.source(logits.elements if converts else 0, "fp32", needs_grad=False))
+    t.hold(logits)
+
+
+def _cross_entropy(t: Tape, c: Setting, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """`ForCausalLMLoss`: fp32 logits, log-softmax (saves its output), negative log-likelihood. Returns the loss and
+    the logits that the outputs hold.
 
     Backwards two fp32 gradients stand beside the log-probabilities: 12 bytes per token and vocabulary entry.
     """
@@ -79,11 +88,7 @@ def _cross_entropy(t: Tape, c: Setting, logits: Tensor) -> Tensor:
     log_probabilities = t.op("log_softmax", shifted, saves_output=True)
     loss = t.op("nll", log_probabilities, elements=1, saves=(log_probabilities,))
     t.hold(wide, shifted)
-    if c.stack.fp32_outputs and c.autocast and logits.dtype != "fp32":
-        t.op(CONVERTED, t.source(logits.elements, logits.dtype, needs_grad=False), dtype="fp32")
-    if not c.stack.upcasts_in_model:
-        t.hold(logits)
-    return loss
+    return loss, wide if c.stack.upcasts_in_model else logits
 
 
 def _upcast(t: Tape, c: Setting, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,8 +100,9 @@ def _upcast(t: Tape, c: Setting, logits: Tensor) -> tuple[Tensor, Tensor]:
     return wide, t.op("shift logits", wide) if c.stack.shifts_logits else wide
 
 
-def _fused_cross_entropy(t: Tape, c: Setting, logits: Tensor) -> Tensor:
-    """One kernel on whole logits, which writes the gradient over them (Unsloth, foak, Liger's cross entropy).
+def _fused_cross_entropy(t: Tape, c: Setting, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """One kernel on whole logits, which writes the gradient over them (Unsloth, foak, Liger's cross entropy). Returns
+    the loss and the logits that the outputs hold.
 
     Saves the logits and one fp32 a row. Where it stands in for torch's cross entropy inside the older loss function,
     it gets that function's fp32 copy.
@@ -104,8 +110,7 @@ def _fused_cross_entropy(t: Tape, c: Setting, logits: Tensor) -> Tensor:
     wide, h = _upcast(t, c, logits) if c.stack.shifts_logits else (logits, logits)
     row = t.keep("log-sum-exp", c.tokens, "fp32")
     loss = t.op("fused cross entropy", h, elements=1, saves=(h, row), grad_workspace=-h.bytes)
-    t.hold(wide if c.stack.upcasts_in_model else logits)
-    return loss
+    return loss, wide if c.stack.upcasts_in_model else logits
 
 
 def _chunked(t: Tape, c: Setting, h: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ RUNS ?= ../shared/corpus/runs.csv
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run compile test check format golden bench accuracy clean
+.PHONY: cross-check help run compile test check format golden bench accuracy clean
 
 help:  ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 run: compile  ## install what the main job needs, and do it
 	$(BIN)/vramplan estimate llama-70b --gpu a100-80
@@ -39,6 +39,9 @@ format: $(VENV)/.dev  ## put the code into the house style
 golden: $(VENV)/.dev  ## write the expected outputs anew; read the diff before you commit it
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/reports tests/cli tests/test_readme.py tests/test_accuracy.py tests/test_seeds.py tests/test_formulas.py $(PYTEST_ARGS)
 	git --no-pager diff --stat -- tests README.md
+
+cross-check: $(VENV)/.dev  ## every family, estimate against dry run (some twenty minutes)
+	$(BIN)/python -m vramplan_bench.cross_check $(ARGS)
 
 bench: $(VENV)/.dev compile  ## start-up time of the main job, and a million recipes
 	$(BIN)/python tests/benchmarks/startup.py

@@ -31,7 +31,7 @@ def cuda_autocast_list() -> Iterator[None]:
     library = torch.library.Library("aten", "IMPL")
     asked = torch.is_autocast_enabled
     # libraries ask without a device and mean CUDA (peft/tuners/lora/bnb.py)
-    torch.is_autocast_enabled = lambda device_type="cpu": asked(device_type)  # type: ignore[assignment]
+    torch.is_autocast_enabled = lambda device_type="cpu": asked(device_type)
     try:
         for names, make in ((_FP32, _cast_all), (_FP32_BY_DTYPE, _set_dtype)):
             for name in names:

@@ -95,7 +95,7 @@ def check(model_id: str, case: int) -> Row:
         result = dry_run(entry.config, recipe, loop=stack)
     except Exception as error:  # a step that the libraries refuse is a row too
         return Row(model=model_id, case=title, estimated={}, dry={}, error=str(error).partition("\n")[0])
-    phases: dict[str, int] = {**step.phases}
+    phases: dict[str, int] = {str(name): size for name, size in step.phases.items()}
     static = step.static
     estimated = {
         "peak": step.allocated, **phases, "weights": static.quantized + static.base + static.buffers,

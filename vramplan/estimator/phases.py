@@ -116,7 +116,8 @@ class Moment:
 
 def _layers(c: Setting) -> list[Layer]:
     """The kinds of layers, on the dtype that the residual stream has behind the first one (fp32 norms raise it)."""
-    dtype = c.embedding_dtype
+    # LayerNorm answers in fp32 under autocast, so one behind the embedding (BLOOM) raises the stream
+    dtype = "fp32" if c.autocast and c.model.embedding_norm else c.embedding_dtype
     tapes = [block_tape(c, spec, dtype) for spec in c.model.blocks]
     settled = tapes[0][0].outputs[0].dtype
     if settled != dtype:

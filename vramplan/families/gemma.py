@@ -12,6 +12,10 @@ from .shape import activation, read_shape, sliding_layers
 SANDWICH = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
 
 
+SCALE_BUFFER_BYTES = 2
+"""`embed_scale`, a 16-bit scalar beside the embedding (transformers, Gemma's scaled word embedding)."""
+
+
 def unit_rms(name: str, width: int) -> Norm:
     return rms(name, width, "rms_unit_offset")
 
@@ -24,7 +28,11 @@ def gemma(c: Config) -> Model:
     mlp = gated_mlp(s.hidden, c.size("intermediate_size"), "gelu_tanh" if act == "gelu" else act)
     norms = (unit_rms("input_layernorm", s.hidden), unit_rms("post_attention_layernorm", s.hidden))
     block = layer(s, separate_attention(s, qkv_bias=bias, output_bias=bias), mlp, norms)
-    return replace(model(c, s, (block,), unit_rms("norm", s.hidden), tied=True), embedding_scale=True)
+    return replace(
+        model(c, s, (block,), unit_rms("norm", s.hidden), tied=True),
+        embedding_scale=True,
+        buffer_bytes=SCALE_BUFFER_BYTES,
+    )
 
 
 def _alternating(c: Config, *, every: int, qk_norm: bool, softcaps: tuple[bool, bool]) -> Model:
@@ -54,6 +62,7 @@ def _alternating(c: Config, *, every: int, qk_norm: bool, softcaps: tuple[bool, 
     return replace(
         model(c, s, blocks, unit_rms("norm", s.hidden), tied=True),
         embedding_scale=True,
+        buffer_bytes=SCALE_BUFFER_BYTES,
         logit_softcap=_softcap(c, "final_logit_softcapping", softcaps[1]),
     )
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-NormKind = Literal["rms", "rms_wide", "rms_unit_offset", "layer", "layer_wide"]
+NormKind = Literal["rms", "rms_wide", "rms_unit_offset", "layer", "layer_narrow", "layer_wide"]
 """`rms` scales in the dtype of its input (Llama), `rms_wide` in fp32 (OLMo 2, gpt-oss), `rms_unit_offset` by
-(1 + weight) in fp32 (Gemma); `layer` is torch's own kernel, `layer_wide` written out in fp32 (Cohere)."""
+(1 + weight) in fp32 (Gemma); `layer` is torch's own kernel, `layer_narrow` that with autocast off (Nemotron),
+`layer_wide` written out in fp32 (Cohere)."""
 Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_new", "relu", "relu2", "xielu"]
 Positions = Literal["rotary", "learned", "alibi", "none"]
 

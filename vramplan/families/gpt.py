@@ -146,8 +146,9 @@ def nemotron(c: Config) -> Model:
     )
     rotary = rotary_dim(c, s.head_dim, default=0.5)
     attention = separate_attention(s, rotary=rotary, qkv_bias=bias, output_bias=bias)
-    block = _block(s, ("input_layernorm", "post_attention_layernorm"), attention, mlp)
-    return model(c, s, (block,), layer_norm("norm", s.hidden), tied=False)
+    names = ("input_layernorm", "post_attention_layernorm", "norm")
+    *norms, last = (Norm(name=name, kind="layer_narrow", width=s.hidden, bias=True) for name in names)
+    return model(c, s, (layer(s, attention, mlp, tuple(norms)),), last, tied=False)
 
 
 READERS = {

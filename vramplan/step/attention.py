@@ -138,12 +138,26 @@ def eager(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) ->
     if a.softcap:
         scores = scale(t, t.op("tanh", scale(t, scores), saves_output=True))
     scores = add(t, scores, t.source(0, promoted(dtype, c.embedding_dtype), needs_grad=False), "mask")
-    if scores.dtype == "bf16":  # fp16 goes to fp32 inside the kernel (aten/native/SoftMax.cpp, half_to_float)
-        scores = cast(t, scores, "fp32")
-    weights = t.op("softmax", scores, dtype="fp32", saves_output=True, grad_workspace=allocated(square * 4))
-    weights = dropout(t, cast(t, weights, dtype), c.model.attention_dropout)
+    if a.sinks:
+        weights = _softmax_with_sinks(t, scores)
+    else:
+        if scores.dtype == "bf16":  # fp16 goes to fp32 inside the kernel (aten/native/SoftMax.cpp, half_to_float)
+            scores = cast(t, scores, "fp32")
+        weights = t.op("softmax", scores, dtype="fp32", saves_output=True, grad_workspace=allocated(square * 4))
+        weights = cast(t, weights, dtype)
+    weights = dropout(t, weights, c.model.attention_dropout)
     out = t.op("weights v", weights, v, elements=c.tokens * a.heads * a.v_head_dim, saves=(weights, v), flops=flops)
     return contiguous(t, out)
+
+
+def _softmax_with_sinks(t: Tape, scores: Tensor) -> Tensor:
+    """gpt-oss: a column of sinks joined on, the maximum taken off, softmax in the dtype of the scores, the column cut
+    off again as a view (modeling_gpt_oss.py, eager_attention_forward)."""
+    joined = t.op("join sinks", scores)
+    shifted = t.op("minus maximum", joined, passes_grad=True)
+    weights = t.op("softmax", shifted, saves_output=True, grad_workspace=shifted.bytes)
+    (kept,) = t.split(weights, scores.elements)
+    return kept
 
 
 def math(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..model import Block, Experts, Mlp
 from .attention import attention
-from .operators import activate, add, cast, dropout, linear, mul, norm, silu_mul, weight_bytes
+from .operators import activate, add, cast, dropout, linear, mul, norm, scale, silu_mul, weight_bytes
 from .setting import Setting
 from .tape import Tape, Tensor
 
@@ -106,7 +106,7 @@ def experts(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
     inner = expert_product(t, c, chosen, "experts in", rows * e.width * (2 if e.gated else 1), first, pair)
     if e.gated:
         gate, up = t.split(inner, rows * e.width, rows * e.width)
-        inner = mul(t, activate(t, c, gate, e.activation), up, "act(gate) * up")
+        inner = _clamped(t, gate, up) if e.bias else mul(t, activate(t, c, gate, e.activation), up, "act(gate) * up")
     else:
         inner = activate(t, c, inner, e.activation)
     pair = c.rank * e.count * (width + e.width)
@@ -121,6 +121,14 @@ def experts(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
         opening = t.op("sigmoid", linear(t, c, x, e.shared_gate), saves_output=True)
         shared = mul(t, shared, opening, "gate shared expert")
     return add(t, out, shared, "add shared expert")
+
+
+def _clamped(t: Tape, gate: Tensor, up: Tensor) -> Tensor:
+    """gpt-oss: (clamp(up) + 1) * g * sigmoid(a g), g = clamp(gate); every step of it is a kernel and most are saved."""
+    gate = t.op("clamp gate", gate, saves=(gate,))
+    up = t.op("up + 1", t.op("clamp up", up, saves=(up,)), passes_grad=True)
+    opening = t.op("sigmoid", scale(t, gate), saves_output=True)
+    return mul(t, up, mul(t, gate, opening, "gate * sigmoid"), "(up + 1) * gate")
 
 
 def expert_product(t: Tape, c: Setting, x: Tensor, name: str, elements: Any, weights: int, pair: Any) -> Tensor:

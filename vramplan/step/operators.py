@@ -54,7 +54,7 @@ def dropout(t: Tape, x: Tensor, probability: float) -> Tensor:
 
 def norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
     """Normalisation over the last dimension; x may have several groups of `spec.width` features."""
-    if spec.kind == "layer":
+    if spec.kind in ("layer", "layer_narrow"):
         return layer_norm(t, c, x, spec)
     if spec.kind == "layer_wide":
         return layer_norm_written_out(t, c, x, spec)
@@ -71,11 +71,12 @@ def rms_norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
     """`LlamaRMSNorm` / `GemmaRMSNorm`: computed in fp32 by single kernels.
 
     Saves the fp32 copy of x (x itself if fp32), one rsqrt a row, and, where the weight is trained, the normed value.
-    Llama scales in the input's dtype, OLMo 2 and Gemma (1 + w) in fp32.
+    Llama scales in the input's dtype, OLMo 2 and Gemma (1 + w) in fp32. Backwards pow holds x^1 and 2 x beside its
+    result (torch/csrc/autograd/FunctionsManual.cpp, pow_backward: temporaries live to the end of an expression).
     """
     rows = x.elements // spec.width
     h = cast(t, x, "fp32")
-    square = t.op("pow", h, saves=(h,))
+    square = t.op("pow", h, saves=(h,), grad_workspace=2 * h.bytes)
     mean = t.op("mean", square, elements=rows)
     inverse = t.op("rsqrt", mean, saves_output=True)
     normed = t.op("normalize", h, inverse, saves=(h, inverse), grad_workspace=h.bytes)
@@ -100,11 +101,14 @@ def fused_rms_norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
 
 
 def layer_norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
-    """`aten.native_layer_norm`: saves x, mean and rstd (fp32). Under autocast it runs and answers in fp32."""
-    h = cast(t, x, "fp32" if c.autocast else promoted(x.dtype, c.norm_dtype))
+    """`aten.native_layer_norm`: saves x, mean and rstd (fp32). Under autocast it runs and answers in fp32, save for
+    Nemotron's, which turns autocast off; OLMo's, without weights, runs in fp32 and casts back."""
+    wide = "fp32" if c.autocast or not spec.affine else promoted(x.dtype, c.norm_dtype)
+    h = cast(t, x, c.autocast if spec.kind == "layer_narrow" and c.autocast else wide)
     row = t.keep("mean", x.elements // spec.width, "fp32")
     row2 = t.keep("rstd", x.elements // spec.width, "fp32")
-    return t.op("layer_norm", h, saves=(h, row, row2), weight_grads=_norm_grads(c, spec))
+    out = t.op("layer_norm", h, saves=(h, row, row2), weight_grads=_norm_grads(c, spec))
+    return out if spec.affine else cast(t, out, x.dtype)
 
 
 def layer_norm_written_out(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
@@ -112,7 +116,7 @@ def layer_norm_written_out(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor
     h = cast(t, x, "fp32")
     mean = t.op("mean", h, elements=x.elements // spec.width)
     centred = t.op("x - mean", h, mean)
-    square = t.op("pow", centred, saves=(centred,))
+    square = t.op("pow", centred, saves=(centred,), grad_workspace=2 * h.bytes)
     inverse = t.op("rsqrt", t.op("mean", square, elements=x.elements // spec.width), saves_output=True)
     again = t.op("x - mean", h, mean)
     normed = t.op("normalize", again, inverse, saves=(again, inverse), grad_workspace=h.bytes)
@@ -275,9 +279,11 @@ def activate(t: Tape, c: Setting, x: Tensor, activation: str) -> Tensor:
         return t.op("relu", x, saves_output=True)
     if activation == "relu2":
         h = cast(t, t.op("relu", x, saves_output=True), "fp32" if c.autocast else x.dtype)
-        return t.op("square", h, saves=(h,))
+        return t.op("square", h, saves=(h,), grad_workspace=2 * h.bytes)
     if activation == "gelu_new":
         return gelu_new(t, c, x)
+    if activation == "xielu":
+        return xielu(t, c, x)
     return t.op(activation, x, saves=(x,))
 
 
@@ -287,12 +293,28 @@ def gelu_new(t: Tape, c: Setting, x: Tensor) -> Tensor:
     Saves what pow reads, tanh's output, 0.5 x and 1 + tanh; under autocast pow casts x to fp32, and so the chain.
     """
     h = cast(t, x, "fp32") if c.autocast else x
-    cube = t.op("pow 3", h, saves=(h,))
+    cube = t.op("pow 3", h, saves=(h,), grad_workspace=2 * h.bytes)
     cube = scale(t, cube)
     inner = scale(t, add(t, x, cube))
     tanh = t.op("tanh", inner, saves_output=True)
     shifted = t.op("1 + tanh", tanh, passes_grad=True)
     return mul(t, scale(t, x, "0.5 x"), shifted)
+
+
+def xielu(t: Tape, c: Setting, x: Tensor) -> Tensor:
+    """`XIELUActivation._xielu_python`: where(x > 0, a x^2 + b x, (expm1(min(x, eps)) - x) a' + b x).
+
+    Its learned a and a' are fp32 under autocast, and so is the chain. Saves x, a x, expm1's output, the condition, and
+    what a and a' multiply where they are trained.
+    """
+    dtype = "fp32" if c.autocast else x.dtype
+    trained = c.trains_base
+    scaled = t.op("a x", x, dtype=dtype, saves=(x,) if trained else ())
+    above = add(t, mul(t, scaled, x, "a x^2"), scale(t, x))
+    least = t.op("min", x, saves=(x,))
+    below = add(t, t.op("expm1", least, dtype=dtype, saves_output=True), x, "expm1 - x")
+    below = add(t, t.op("times a'", below, saves=(below,) if trained else ()), scale(t, x))
+    return t.op("where", above, below, saves=(t.keep("condition", x.elements, "int8"),))
 
 
 def contiguous(t: Tape, x: Tensor) -> Tensor:

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import Any
 
-from vramplan.catalog import find_gpu, find_model, find_stack, models
-from vramplan.catalog.config_file import read_config_file
+from vramplan.catalog import find_config, find_gpu, find_stack
 from vramplan.errors import UnsupportedError, VramplanError
 from vramplan.gpu import Gpu
 from vramplan.recipe import Method, Recipe, ResolvedRecipe
@@ -43,15 +42,6 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def config_of(name: str, *, online: bool = False) -> tuple[str, Mapping[str, Any]]:
-    """The model that a name means, and the mapping of its config.json."""
-    model = find_model(name, online=online)
-    for entry in models():
-        if entry.id == model.id:
-            return model.id, entry.config
-    return read_config_file(model.id)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryAnswer:
     """The dry runs of one model on one card."""
@@ -79,7 +69,7 @@ def dry_answer(
     progress: Any = None,
 ) -> DryAnswer:
     """Dry-run `methods` of fine-tuning `model`. Raises VramplanError with one line where that cannot be done."""
-    identity, config = config_of(model, online=online)
+    identity, config = find_config(model, online=online)
     card = find_gpu(gpu) if gpu is not None else None
     chosen = find_stack(stack)
     resolved = [resolve(recipe, method, chosen, card, strict=len(methods) == 1) for method in methods]

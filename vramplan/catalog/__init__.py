@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .gpu_table import find_gpu, gpus
-from .model_table import ModelEntry, aliases, find_model, models
+from .model_table import ModelEntry, aliases, find_config, find_model, models
 from .stacks import find_stack, stack_tops, stacks
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ModelEntry",
     "aliases",
+    "find_config",
     "find_gpu",
     "find_model",
     "find_stack",

@@ -72,33 +72,49 @@ def aliases() -> Mapping[str, str]:
 def find_model(name: str, *, online: bool = False) -> Model:
     """The model that `name` means: an alias, a hub id, a hub name without its owner, or a path to a config.json.
 
-    `online` also asks the hub. Raises VramplanError, with the nearest names where nothing bears this one.
+    `online` also asks the hub. Raises VramplanError, with the nearest names where nothing bears this one, and
+    UnsupportedError for a model that the parts cannot describe.
     """
+    found = _find(name, online=online)
+    if isinstance(found, ModelEntry):
+        return _described(found, name)
+    id, config, source = found
+    return model_from_config(config, id=id, alias=None if name == id else name, source=source)
+
+
+def find_config(name: str, *, online: bool = False) -> tuple[str, Mapping[str, Any]]:
+    """Id and config.json figures of the model that `name` means, also where it cannot be described."""
+    found = _find(name, online=online)
+    return (found.id, found.config) if isinstance(found, ModelEntry) else found[:2]
+
+
+def _find(name: str, *, online: bool) -> ModelEntry | tuple[str, Mapping[str, Any], str]:
+    """A row of the table, or id, config and source of a file."""
     if looks_like_path(name):
-        return _model_from_file(name)
+        return _read(name)
     found = _find_entries(name)
     if len(found) == 1:
-        return _described(found[0], name)
+        return found[0]
     if found:
         raise VramplanError(f"model {name!r} is ambiguous: " + ", ".join(entry.id for entry in found))
     if os.path.exists(name):
-        return _model_from_file(name)
+        return _read(name)
     if online and name.count("/") == 1:
         from .hub import download_config
 
-        return model_from_config(read_config_file(download_config(name))[1], id=name, source="config.json on the hub")
+        return name, read_config_file(download_config(name))[1], "config.json on the hub"
     raise _unknown(name)
+
+
+def _read(name: str) -> tuple[str, Mapping[str, Any], str]:
+    path, config = read_config_file(name)
+    return path, config, path
 
 
 def _described(entry: ModelEntry, name: str) -> Model:
     model = entry.model(alias=None if name == entry.id else name)
     twin = next((id for id in entry.same_architecture if id.casefold() == name.casefold()), None)
     return replace(model, notes=(f"{twin} has the shape of {entry.id}", *model.notes)) if twin else model
-
-
-def _model_from_file(name: str) -> Model:
-    path, config = read_config_file(name)
-    return model_from_config(config, id=path, alias=None if name == path else name, source=path)
 
 
 @cache

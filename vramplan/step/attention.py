@@ -133,6 +133,8 @@ def eager(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) ->
     flops = 2 * square * a.qk_head_dim
     dtype = c.autocast or q.dtype
     q, k, v = cast(t, q, dtype), cast(t, k, dtype), cast(t, v, dtype)
+    if a.layout == "fused" and a.rotary_dim:
+        v = contiguous(t, v)  # a product of batches wants its own memory, and frees the fused q, k and v
     scores = t.op("q k^T", q, k, elements=square, saves=(q, k), flops=flops)
     scores = scale(t, scores)
     if a.softcap:

@@ -135,6 +135,7 @@ def linear(t: Tape, c: Setting, x: Tensor, matrix: Linear) -> Tensor:
         out = four_bit(t, c, x, matrix)
     if c.is_target(matrix):
         out = lora(t, c, x, out, matrix)
+    t.hold(x)  # the module's argument
     t.scope = before
     return out
 
@@ -213,8 +214,8 @@ def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor
         base = t.op("clone", base, passes_grad=True)
     dtype = c.autocast or c.adapter_dtype
     # peft casts x ahead of dropout, save for a 4-bit matrix under autocast
-    h = x if four_bit and c.autocast else cast(t, x, c.adapter_dtype)
-    h = cast(t, dropout(t, h, c.dropout), dtype)
+    wide = x if four_bit and c.autocast else cast(t, x, c.adapter_dtype)
+    h = cast(t, dropout(t, wide, c.dropout), dtype)
     casts: tuple[Tensor, ...] = ()
     if c.autocast and c.autocast != c.adapter_dtype:
         casts = (t.keep("A cast", c.rank * matrix.inputs, dtype), t.keep("B cast", c.rank * matrix.outputs, dtype))
@@ -230,7 +231,9 @@ def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor
     if four_bit and not c.autocast:
         update = cast(t, update, base.dtype)
     out = add(t, base, update)
-    return out if four_bit else cast(t, out, base.dtype)
+    out = out if four_bit else cast(t, out, base.dtype)
+    t.hold(wide)  # `x` of the layer's forward
+    return out
 
 
 def fused_lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor:

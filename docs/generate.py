@@ -10,7 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "formulas.md"
 MODULES = (
-    "step/weights", "step/optimizer", "step/operators", "step/attention", "step/block", "step/head", "step/memory",
+    "step/weights", "step/optimizer", "step/operators", "step/norms", "step/activations",
+    "step/attention", "step/block", "step/head", "step/memory",
     "step/tape", "step/setting", "estimator/phases", "estimator/tiers",
 )  # fmt: skip
 """In the order in which a person wants them: what stays, what a step takes, how it adds up."""

@@ -20,6 +20,7 @@ from vramplan.model import Linear, Model, Norm
 from vramplan.recipe import Method, Recipe
 from vramplan.resolve import resolve
 from vramplan.stack import Stack
+from vramplan.step import activations, norms
 from vramplan.step import operators as ops
 from vramplan.step.attention import kernel
 from vramplan.step.block import block, mlp
@@ -107,18 +108,18 @@ FUSED = {"stack": replace(PLAIN, fused_norm=True, fused_rope=True, fused_mlp=Tru
 )
 def test_what_a_norm_saves(spec: Norm, knobs: dict[str, Any], dtype: str, expected: int) -> None:
     c = setting(**knobs)
-    assert saved(written(lambda t, c, x: ops.norm(t, c, x, spec), c, dtype)) == expected
+    assert saved(written(lambda t, c, x: norms.norm(t, c, x, spec), c, dtype)) == expected
 
 
 def test_a_norm_over_heads_has_a_row_for_each_head() -> None:
     spec = replace(RMS, width=16)
-    assert saved(written(lambda t, c, x: ops.norm(t, c, x, spec), setting())) == WIDE + 4 * ROW
+    assert saved(written(lambda t, c, x: norms.norm(t, c, x, spec), setting())) == WIDE + 4 * ROW
 
 
 def test_norm_gradients() -> None:
-    (grads,) = (op.weight_grads for op in written(lambda t, c, x: ops.norm(t, c, x, LAYER_NORM), setting("full")).ops)
+    (grads,) = (op.weight_grads for op in written(lambda t, c, x: norms.norm(t, c, x, LAYER_NORM), setting("full")).ops)
     assert grads == allocated(2 * 64 * 2)
-    assert not any(op.weight_grads for op in written(lambda t, c, x: ops.norm(t, c, x, RMS), setting()).ops)
+    assert not any(op.weight_grads for op in written(lambda t, c, x: norms.norm(t, c, x, RMS), setting()).ops)
 
 
 # --- matrices --------------------------------------------------------------------------------------------------------
@@ -219,7 +220,7 @@ def test_rotary_saves_nothing() -> None:
 )
 def test_what_an_activation_saves(activation: str, expected: int) -> None:
     """gelu_new, written out in Python: x, tanh, 0.5 x and 1 + tanh."""
-    assert saved(written(lambda t, c, x: ops.activate(t, c, x, activation), setting())) == expected
+    assert saved(written(lambda t, c, x: activations.activate(t, c, x, activation), setting())) == expected
 
 
 def test_dropout_saves_a_byte_an_element() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..model import Attention
 from ..units import allocated, ceil_div
-from .operators import add, cast, contiguous, dropout, linear, norm, promoted, rotary, scale
+from .norms import norm
+from .operators import add, cast, contiguous, dropout, linear, promoted, rotary, scale
 from .setting import Setting
 from .tape import Tape, Tensor
 

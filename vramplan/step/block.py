@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..model import Block, Experts, Mlp
+from .activations import activate, silu_mul
 from .attention import attention
-from .operators import activate, add, cast, dropout, linear, mul, norm, scale, silu_mul, weight_bytes
+from .norms import norm
+from .operators import add, cast, dropout, linear, mul, scale, weight_bytes
 from .setting import Setting
 from .tape import Tape, Tensor
 

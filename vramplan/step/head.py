@@ -7,7 +7,8 @@ from typing import Any
 from ..model import Linear
 from ..recipe import BYTES_PER_ELEMENT
 from ..units import allocated, ceil_div, next_power_of_two, smallest
-from .operators import cast, dense, lora, norm, scale, weight_bytes
+from .norms import norm
+from .operators import cast, dense, lora, scale, weight_bytes
 from .setting import Setting
 from .tape import Tape, Tensor
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..model import Linear, Norm
+from ..model import Linear
 from ..recipe import BYTES_PER_ELEMENT
 from ..units import allocated
 from .setting import Setting
@@ -50,78 +50,6 @@ def dropout(t: Tape, x: Tensor, probability: float) -> Tensor:
         return x
     mask = t.keep("dropout mask", x.elements, "int8")
     return t.op("dropout", x, saves=(mask,))
-
-
-def norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
-    """Normalisation over the last dimension; x may have several groups of `spec.width` features."""
-    if spec.kind in ("layer", "layer_narrow"):
-        return layer_norm(t, c, x, spec)
-    if spec.kind == "layer_wide":
-        return layer_norm_written_out(t, c, x, spec)
-    if c.stack.fused_norm:
-        return fused_rms_norm(t, c, x, spec)
-    return rms_norm(t, c, x, spec)
-
-
-def _norm_grads(c: Setting, spec: Norm) -> int | None:
-    return weight_bytes(spec.parameters, c.norm_dtype) if c.trains_base else None
-
-
-def rms_norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
-    """`LlamaRMSNorm` / `GemmaRMSNorm`: computed in fp32 by single kernels.
-
-    Saves the fp32 copy of x (x itself if fp32), one rsqrt a row, and, where the weight is trained, the normed value.
-    Llama scales in the input's dtype, OLMo 2 and Gemma (1 + w) in fp32. Backwards pow holds x^1 and 2 x beside its
-    result (torch/csrc/autograd/FunctionsManual.cpp, pow_backward: temporaries live to the end of an expression).
-    """
-    rows = x.elements // spec.width
-    h = cast(t, x, "fp32")
-    square = t.op("pow", h, saves=(h,), grad_workspace=2 * h.bytes)
-    mean = t.op("mean", square, elements=rows)
-    inverse = t.op("rsqrt", mean, saves_output=True)
-    normed = t.op("normalize", h, inverse, saves=(h, inverse), grad_workspace=h.bytes)
-    wide = spec.kind != "rms"
-    if not wide:
-        normed = cast(t, normed, x.dtype)
-    if not spec.affine:
-        return normed
-    dtype = "fp32" if wide else promoted(x.dtype, c.norm_dtype)
-    trained = c.trains_base
-    out = t.op(
-        "scale by weight", normed, dtype=dtype, saves=(normed,) if trained else (),
-        weight_grads=_norm_grads(c, spec), grad_workspace=normed.bytes if trained else 0,
-    )  # fmt: skip
-    return cast(t, out, x.dtype) if wide else out
-
-
-def fused_rms_norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
-    """One Triton kernel (Liger, Unsloth, foak): saves x and one fp32 a row, writes the input's dtype."""
-    row = t.keep("rsqrt", x.elements // spec.width, "fp32")
-    return t.op("fused norm", x, saves=(x, row), weight_grads=_norm_grads(c, spec))
-
-
-def layer_norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
-    """`aten.native_layer_norm`: saves x, mean and rstd (fp32). Under autocast it runs and answers in fp32, save for
-    Nemotron's, which turns autocast off; OLMo's, without weights, runs in fp32 and casts back."""
-    wide = "fp32" if c.autocast or not spec.affine else promoted(x.dtype, c.norm_dtype)
-    h = cast(t, x, c.autocast if spec.kind == "layer_narrow" and c.autocast else wide)
-    row = t.keep("mean", x.elements // spec.width, "fp32")
-    row2 = t.keep("rstd", x.elements // spec.width, "fp32")
-    out = t.op("layer_norm", h, saves=(h, row, row2), weight_grads=_norm_grads(c, spec))
-    return out if spec.affine else cast(t, out, x.dtype)
-
-
-def layer_norm_written_out(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
-    """`CohereLayerNorm`: x - mean is formed twice in fp32, once for the variance; both copies are saved."""
-    h = cast(t, x, "fp32")
-    mean = t.op("mean", h, elements=x.elements // spec.width)
-    centred = t.op("x - mean", h, mean)
-    square = t.op("pow", centred, saves=(centred,), grad_workspace=2 * h.bytes)
-    inverse = t.op("rsqrt", t.op("mean", square, elements=x.elements // spec.width), saves_output=True)
-    again = t.op("x - mean", h, mean)
-    normed = t.op("normalize", again, inverse, saves=(again, inverse), grad_workspace=h.bytes)
-    out = t.op("scale by weight", normed, saves=(normed,) if c.trains_base else (), weight_grads=_norm_grads(c, spec))
-    return cast(t, out, x.dtype)
 
 
 def linear(t: Tape, c: Setting, x: Tensor, matrix: Linear) -> Tensor:
@@ -267,57 +195,6 @@ def rotary(t: Tape, c: Setting, x: Tensor, dtype: str) -> Tensor:
     turned = t.op("rotate_half", x, workspace=half, grad_workspace=x.bytes + half)
     turned = t.op("rotated * sin", turned, dtype=dtype)
     return add(t, straight, turned, "rotary sum")
-
-
-def silu_mul(t: Tape, c: Setting, gate: Tensor, up: Tensor, activation: str) -> Tensor:
-    """`act(gate) * up`: saves gate, up and act(gate); one fused kernel saves gate and up only."""
-    if c.stack.fused_mlp:
-        return t.op("fused gate", gate, up, saves=(gate, up))
-    return mul(t, activate(t, c, gate, activation), up, "act(gate) * up")
-
-
-def activate(t: Tape, c: Setting, x: Tensor, activation: str) -> Tensor:
-    """The activation function: torch's own kernels save x; `gelu_new` and `relu2` are written out in Python."""
-    if activation == "relu":
-        return t.op("relu", x, saves_output=True)
-    if activation == "relu2":
-        h = cast(t, t.op("relu", x, saves_output=True), "fp32" if c.autocast else x.dtype)
-        return t.op("square", h, saves=(h,), grad_workspace=2 * h.bytes)
-    if activation == "gelu_new":
-        return gelu_new(t, c, x)
-    if activation == "xielu":
-        return xielu(t, c, x)
-    return t.op(activation, x, saves=(x,))
-
-
-def gelu_new(t: Tape, c: Setting, x: Tensor) -> Tensor:
-    """`NewGELUActivation`: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), eight kernels.
-
-    Saves what pow reads, tanh's output, 0.5 x and 1 + tanh; under autocast pow casts x to fp32, and so the chain.
-    """
-    h = cast(t, x, "fp32") if c.autocast else x
-    cube = t.op("pow 3", h, saves=(h,), grad_workspace=2 * h.bytes)
-    cube = scale(t, cube)
-    inner = scale(t, add(t, x, cube))
-    tanh = t.op("tanh", inner, saves_output=True)
-    shifted = t.op("1 + tanh", tanh, passes_grad=True)
-    return mul(t, scale(t, x, "0.5 x"), shifted)
-
-
-def xielu(t: Tape, c: Setting, x: Tensor) -> Tensor:
-    """`XIELUActivation._xielu_python`: where(x > 0, a x^2 + b x, (expm1(min(x, eps)) - x) a' + b x).
-
-    Its learned a and a' are fp32 under autocast, and so is the chain. Saves x, a x, expm1's output, the condition, and
-    what a and a' multiply where they are trained.
-    """
-    dtype = "fp32" if c.autocast else x.dtype
-    trained = c.trains_base
-    scaled = t.op("a x", x, dtype=dtype, saves=(x,) if trained else ())
-    above = add(t, mul(t, scaled, x, "a x^2"), scale(t, x))
-    least = t.op("min", x, saves=(x,))
-    below = add(t, t.op("expm1", least, dtype=dtype, saves_output=True), x, "expm1 - x")
-    below = add(t, t.op("times a'", below, saves=(below,) if trained else ()), scale(t, x))
-    return t.op("where", above, below, saves=(t.keep("condition", x.elements, "int8"),))
 
 
 def contiguous(t: Tape, x: Tensor) -> Tensor:

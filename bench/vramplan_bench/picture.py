@@ -19,6 +19,10 @@ _COLORS = {
 }  # fmt: skip
 
 
+NAMED_SHARE = 0.04
+"""Share of the picture that a phase must fill to be named in it."""
+
+
 def series(run: FollowedRun) -> tuple[list[int], dict[str, list[int]], list[tuple[int, str]]]:
     """Positions in the stream of the last step, bytes held at each by group, and where phases begin."""
     held = dict.fromkeys(GROUPS, 0)
@@ -71,9 +75,10 @@ def _draw(graph: Any, figure: Any, row: int, run: FollowedRun) -> None:
                 ),
                 row=row, col=1,
             )  # fmt: skip
-    for start, phase in phases:
-        figure.add_vline(
-            x=start, line={"width": 1, "dash": "dot"}, annotation_text=phase.replace("_", " "), row=row, col=1
-        )
+    ends = [*(start for start, _ in phases[1:]), positions[-1]]
+    for (start, phase), end in zip(phases, ends, strict=True):
+        # names of phases too short for them would lie over each other
+        named = phase.replace("_", " ") if end - start > NAMED_SHARE * positions[-1] else ""
+        figure.add_vline(x=start, line={"width": 1, "dash": "dot"}, annotation_text=named, row=row, col=1)
     figure.update_yaxes(title_text="GiB allocated", row=row, col=1)
     figure.update_xaxes(title_text="allocations and releases of the step", row=row, col=1)

@@ -230,7 +230,7 @@ def test_device(public: Accuracy) -> None:
 
 
 @needs_corpus
-@pytest.mark.xfail(reason="two santacoder QLoRA runs: docs/accuracy.md, `reserved of own-loss models`", strict=True)
+@pytest.mark.xfail(reason="two santacoder QLoRA runs: docs/accuracy.md, `Reserved and device elsewhere`", strict=True)
 def test_device_never_far_below(public: Accuracy) -> None:
     assert spread(_errors(public, "device", _of_trainer)).worst_under >= -0.10
 
@@ -242,7 +242,7 @@ def test_false_alarms(public: Accuracy) -> None:
 
 
 @needs_corpus
-@pytest.mark.xfail(reason="one blog row with six unknown knobs: docs/accuracy.md, `missed OOM`", strict=True)
+@pytest.mark.xfail(reason="one blog row with six unknown knobs: docs/accuracy.md, `Missed OOM`", strict=True)
 def test_no_missed_oom(public: Accuracy) -> None:
     assert public.verdicts.missed_ooms == ()
 

@@ -52,19 +52,13 @@ class Stack:
     """The gated product of the MLP keeps gate and up only (Liger, Unsloth)."""
     fused_lora: Literal["none", "quantized", "all"] = "none"
     """LoRA as one autograd function a matrix, which saves its input once and no casts, on quantised matrices or all."""
-    clones_4bit_output: bool = True
-    """PEFT clones the output of a 4-bit matrix before it adds the adapter (peft/tuners/lora/bnb.py)."""
     keeps_4bit_inputs: bool = False
     """A 4-bit product keeps its input for backward (bitsandbytes before 0.43.2: ctx.tensors = (A, B))."""
     expands_kv: bool = False
     """K and V are copied to all heads before the kernel (repeat_kv; transformers before 4.48, or with a mask)."""
     fused_4bit_tokens: int = 0
     """Most tokens of a step for which bitsandbytes multiplies without dequantising (0.50: 1,536); 0 = never."""
-    full_fp32_master: bool = False
-    """Trainable weights are held in fp32 whatever the load dtype (FSDP mixed precision, Trainer with fp16)."""
     attention_mask: Literal["none", "full"] = "none"
-    experts_quantized: bool = False
-    """The stack quantises the experts of a mixture, which transformers 5 leaves in 16 bit."""
     unsupported: str = ""
     """Why the estimate does not describe this stack; empty = it does."""
     notes: tuple[str, ...] = ()

@@ -52,8 +52,6 @@ _NOT_BUILT = {
     "shifts_logits": "a loss that copies shifted logits",
     "upcasts_in_model": "logits upcast inside the model",
     "keeps_half_embeddings": "embeddings cast back to 16 bit",
-    "full_fp32_master": "fp32 master weights",
-    "experts_quantized": "quantised experts",
     "own_loss_models": "losses inside the model",
 }
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..model import Activation, Attention, Block, Linear, Mlp, Model, Norm
 from .config import Config
-from .parts import fused_attention, layer, layer_norm, model, plain_mlp, separate_attention
+from .parts import fused_attention, layer, layer_norm, model, plain_mlp, separate_attention, squared_relu_mlp
 from .shape import Shape, activation, read_shape, rotary_dim
 
 
@@ -137,13 +137,7 @@ def nemotron(c: Config) -> Model:
     """LayerNorm that scales by 1 + weight, half of the features rotated, squared ReLU."""
     s = read_shape(c)
     bias = c.flag("attention_bias", default=False)
-    mlp = plain_mlp(
-        s.hidden,
-        c.size("intermediate_size"),
-        activation(c, default="relu2"),
-        ("up_proj", "down_proj"),
-        bias=c.flag("mlp_bias", default=False),
-    )
+    mlp = squared_relu_mlp(c, s)
     rotary = rotary_dim(c, s.head_dim, default=0.5)
     attention = separate_attention(s, rotary=rotary, qkv_bias=bias, output_bias=bias)
     names = ("input_layernorm", "post_attention_layernorm", "norm")

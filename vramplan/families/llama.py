@@ -16,6 +16,7 @@ from .parts import (
     read_mlp,
     rms,
     separate_attention,
+    squared_relu_mlp,
 )
 from .shape import activation, late_windows, read_shape, rope_layers
 
@@ -111,13 +112,7 @@ def seed_oss(c: Config) -> Model:
 def arcee(c: Config) -> Model:
     s = read_shape(c)
     bias = c.flag("attention_bias", default=False)
-    mlp = plain_mlp(
-        s.hidden,
-        c.size("intermediate_size"),
-        activation(c, default="relu2"),
-        ("up_proj", "down_proj"),
-        bias=c.flag("mlp_bias", default=False),
-    )
+    mlp = squared_relu_mlp(c, s)
     return decoder(c, s, layer(s, separate_attention(s, qkv_bias=bias, output_bias=bias), mlp))
 
 

@@ -129,6 +129,12 @@ def plain_mlp(hidden: int, width: int, act: Activation, names: tuple[str, str], 
     )
 
 
+def squared_relu_mlp(c: Config, s: Shape) -> Mlp:
+    """Up and down with relu^2 between them (Nemotron, Arcee)."""
+    act, bias = activation(c, default="relu2"), c.flag("mlp_bias", default=False)
+    return plain_mlp(s.hidden, c.size("intermediate_size"), act, ("up_proj", "down_proj"), bias=bias)
+
+
 def layer(
     s: Shape,
     attention: Attention,

@@ -138,7 +138,7 @@ def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor
         return fused_lora(t, c, x, base, matrix)
     rows = x.elements // matrix.inputs
     four_bit = c.quantizes(matrix) and c.quant.startswith(("nf4", "fp4"))
-    if four_bit and c.stack.clones_4bit_output:
+    if four_bit:
         base = t.op("clone", base, passes_grad=True)
     dtype = c.autocast or c.adapter_dtype
     # peft casts x ahead of dropout, save for a 4-bit matrix under autocast

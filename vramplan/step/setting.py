@@ -42,7 +42,7 @@ class Setting:
         self.autocast = recipe.autocast if recipe.autocast != "none" else ""
         self.trains_base = recipe.method == "full"
         self.quant = recipe.quant
-        self.base_dtype = "fp32" if stack.full_fp32_master and self.trains_base else recipe.dtype
+        self.base_dtype = recipe.dtype
         others = "fp32" if recipe.kbit_prep else self.base_dtype
         self.norm_dtype = others
         self.embedding_dtype = self.head_dtype = self.base_dtype if stack.keeps_half_embeddings else others

@@ -37,7 +37,11 @@ class Run:
     outcome: Outcome
     model: str | None = None
     layers: int | None = None
-    """Where the depth was cut; a runs file has no such column, a record of the rig does."""
+    """Where the depth was cut; a runs file has no such column, nor those of `kind` and `context_bytes`, a record of the
+    rig does."""
+    kind: Literal["dry", "cpu", "cuda"] | None = None
+    context_bytes: int | None = None
+    """Of the device, before a tensor is made."""
     gpu: str | None = None
     gpus: int | None = None
     sharding: str | None = None

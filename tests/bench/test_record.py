@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vramplan.errors import VramplanError
-from vramplan.record import Effective, PhaseRecord, Record, Request, StepRecord, read_records, write_records
+from vramplan.record import (
+    BadLine,
+    Effective,
+    PhaseRecord,
+    PricedRun,
+    Record,
+    Request,
+    StepRecord,
+    read_records,
+    write_records,
+)
 
 
 def a_record(**changes: Any) -> Record:
@@ -77,3 +88,73 @@ def test_what_is_no_record_is_refused(tmp_path: Path, line: str, says: str) -> N
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(VramplanError, match="No such file"):
         list(read_records(tmp_path / "none.jsonl"))
+
+
+def test_everything_that_a_measured_run_has_comes_back(tmp_path: Path) -> None:
+    request = Request(model="a/b", layers=2, gpu="h100", recipe={}, settings={"capacity_bytes": 2**30})
+    phase = PhaseRecord(name="forward", step=3, allocated_bytes=5, reserved_bytes=6, active_bytes=5, requested_bytes=4,
+                        inactive_split_bytes=1, allocated_end_bytes=2, reserved_end_bytes=6, device_used_bytes=9,
+                        duration_s=0.5)  # fmt: skip
+    price = PricedRun(usd_per_million_tokens=Decimal("0.1234"), usd_per_hour=Decimal("2.99"), date="2026-10-04",
+                      provider="x", region="y", instance="z", kind="on_demand")  # fmt: skip
+    record = a_record(
+        kind="cuda", request=request, phases=(phase,), price=price, throttle_reasons=("power cap",),
+        flags=("unsteady",),
+        capacity_bytes=2**30, context_bytes=500, step_time_s=0.5, step_time_cv=0.01, power_w=350.0, repeat=2, busy=True,
+        suite="quick",
+    )  # fmt: skip
+    path = tmp_path / "runs.jsonl"
+    write_records(path, [record])
+    assert list(read_records(path)) == [record]
+
+
+OLD = (
+    '{"schema_version":1,"cell_id":"%s","kind":"dry","created":"2026-11-22","request":{"model":"a/b","layers":2,"gpu":null,'
+    '"recipe":{"method":"lora"}},"effective":null,"phases":[{"name":"load","step":0,"allocated_bytes":5,"reserved_bytes":'
+    'null}],"steps":[{"step":1,"allocated_bytes":7,"reserved_bytes":null,"duration_s":null}],"allocated_bytes":7,'
+    '"reserved_bytes":null,"device_bytes":null,"tokens_per_s":null,"outcome":"ok","reason":null,"absent":{"effective":"x",'
+    '"reserved_bytes":"x","device_bytes":"x","tokens_per_s":"x"},"machine":{}}'
+)
+"""A line as the first version of this schema wrote it."""
+
+
+def test_old_records_are_read(tmp_path: Path) -> None:
+    request = Request(model="a/b", layers=2, gpu=None, recipe={"method": "lora"})
+    path = tmp_path / "old.jsonl"
+    path.write_text(OLD % "4bb0795571222d13" + "\n")
+    (record,) = read_records(path)
+    assert record.cell_id == request.cell_id == "4bb0795571222d13", "the id of a cell never changes"
+    assert record.busy is False and record.step_time_s is None
+
+
+def test_settings_make_another_cell() -> None:
+    plain = Request(model="a/b", layers=2, gpu=None, recipe={})
+    small = Request(model="a/b", layers=2, gpu=None, recipe={}, settings={"capacity_bytes": 1})
+    assert plain.cell_id != small.cell_id
+    held = [Request(model=str(n), layers=1, gpu=None, recipe={}).held_out for n in range(400)]
+    assert 0.15 < sum(held) / len(held) < 0.25
+
+
+def test_bad_lines_are_named_and_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    write_records(path, [a_record()])
+    path.write_bytes(b"\xff\n\n" + path.read_bytes() + b"[" * 5000 + b'\n{"torn": ')
+    write_records(path, [a_record(outcome="timeout", reason="slow")])
+    bad: list[BadLine] = []
+    found = list(read_records(path, bad.append))
+    assert [record.outcome for record in found] == ["ok", "timeout"], "a torn end does not spoil what is appended"
+    assert [(line.number, line.reason.partition(": ")[2]) for line in bad] == [
+        (1, "not text in UTF-8"), (4, "not JSON"), (5, "not JSON"),
+    ]  # fmt: skip
+    with pytest.raises(VramplanError, match="line 1"):
+        list(read_records(path))
+
+
+@pytest.mark.parametrize("value", ["x", 3, None])
+def test_money_is_decimal_text(tmp_path: Path, value: object) -> None:
+    price = {"usd_per_million_tokens": value, "usd_per_hour": "1", "date": "", "provider": "", "region": "",
+             "instance": "", "kind": ""}  # fmt: skip
+    path = tmp_path / "runs.jsonl"
+    path.write_text(_broken(price=price) + "\n")
+    with pytest.raises(VramplanError, match="price, usd_per_million_tokens"):
+        list(read_records(path))

@@ -10,7 +10,7 @@ from vramplan.estimator.result import Verdict
 from vramplan.runs import Outcome
 
 from .document import Document, opening
-from .figures import percent
+from .figures import percent, share
 from .sheet import Block, Cell, Column, Heading, Items, Lines, Sheet, Table, Tone
 
 _SHOWN_IDS = 5
@@ -36,6 +36,8 @@ def _blocks(accuracy: Accuracy) -> Iterator[Block]:
         f"on one GPU: {_share(accuracy.single_gpu_answered, accuracy.single_gpu)} answered",
     ]
     yield Lines(tuple(map(Cell, lines)))
+    if accuracy.profile:
+        yield Lines((Cell(f"with profile {accuracy.profile} where it applies"),))
     yield from _verdicts(accuracy.verdicts)
     for tier in accuracy.tiers:
         yield from _tier(tier)
@@ -84,10 +86,15 @@ def _misses(what: str, ids: tuple[str, ...], whole: int) -> Cell:
 
 
 def _tier(tier: TierAccuracy) -> Iterator[Block]:
-    yield Heading(tier.tier.capitalize())
-    groups = ((tier.by_stack, "stack"), (tier.by_method, "method"), (tier.by_model, "model"))
+    yield Heading("Tokens a second" if tier.tier == "tokens_per_s" else tier.tier.capitalize())
+    groups = (
+        (tier.by_sample, "sample"), (tier.by_card, "card"), (tier.by_stack, "stack"), (tier.by_method, "method"),
+        (tier.by_model, "model"),
+    )  # fmt: skip
     rows: list[tuple[Cell, ...]] = [_spread("all", tier.overall)]
     for spreads, name in groups:
+        if not spreads:
+            continue
         rows += [(), (Cell(f"by {name}", "dim"), *(Cell(""),) * 5), *_spreads(spreads)]
     numbers = ("runs", "median", "90th", "worst", "lowest")
     yield Table(columns=(Column(""), *(Column(title, "right", True) for title in numbers)), rows=tuple(rows))
@@ -102,18 +109,11 @@ def _spread(name: str, spread: Spread) -> tuple[Cell, ...]:
     return (
         Cell(name),
         Cell(f"{spread.count:,}"),
-        Cell(_error(spread.median)),
-        Cell(_error(spread.percentile_90)),
-        Cell(_error(spread.worst, "+")),
-        Cell(_error(spread.worst_under, "+") if spread.worst_under else "-"),
+        Cell(share(spread.median)),
+        Cell(share(spread.percentile_90)),
+        Cell(share(spread.worst, "+")),
+        Cell(share(spread.worst_under, "+") if spread.worst_under else "-"),
     )
-
-
-def _error(share: float, sign: str = "") -> str:
-    """0.31, +20.2, -1.57"""
-    size = abs(100 * share)
-    decimals = 2 if size < 10 else 1 if size < 1000 else 0
-    return f"{100 * share:{sign}.{decimals}f}"
 
 
 def _unanswered(accuracy: Accuracy) -> Iterator[Block]:
@@ -136,6 +136,7 @@ def document(accuracy: Accuracy, /) -> dict[str, Any]:
     verdicts = accuracy.verdicts
     return opening() | {
         "files": list(accuracy.files),
+        "profile": accuracy.profile,
         "rows": [_row(row) for row in accuracy.rows],
         "summary": {
             "answered": accuracy.answered,
@@ -161,6 +162,8 @@ def _row(row: Row) -> Document:
         "status": row.status,
         "reason": row.reason,
         "assumed": dict(row.assumed),
+        "speed_reason": row.speed_reason,
+        "in_sample": row.fitted,
         "predicted": None if row.predicted is None else _predicted(row.predicted),
         "measured": None if row.measured is None else _measured(row.measured),
     }
@@ -187,7 +190,10 @@ def _measured(measured: Measured) -> Document:
 
 
 def _tier_document(tier: TierAccuracy) -> Document:
-    groups = {"by_stack": tier.by_stack, "by_method": tier.by_method, "by_model": tier.by_model}
+    groups = {
+        "by_sample": tier.by_sample, "by_card": tier.by_card, "by_stack": tier.by_stack, "by_method": tier.by_method,
+        "by_model": tier.by_model,
+    }  # fmt: skip
     found = {key: {name: _spread_document(spread) for name, spread in group.items()} for key, group in groups.items()}
     return {"overall": _spread_document(tier.overall)} | found
 

@@ -80,6 +80,13 @@ def _obstacles(run: Run) -> Iterator[str]:
         yield f"optimizer {_brief(run.optimizer)}: not described yet"
 
 
+def speed_obstacle(run: Run) -> str:
+    """Why a measured speed is not that of full sequences, which is all that is predicted; empty where it is."""
+    if "is a cap" in run.notes or "unpadded tokens" in run.notes:
+        return "speed of sequences shorter than seq_len, by an unknown amount"
+    return ""
+
+
 def _brief(word: str | None) -> str:
     shown = repr(word)
     return shown if len(shown) <= 40 else shown[:37] + "..."

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from typing import TypeVar
 
-from ..record import Record, read_records
+from ..errors import VramplanError
+from ..record import FULL, BadLine, Record, read_records
 from ..runs import BadRow, Run
 
 Plain = TypeVar("Plain", str, int, bool, float)
+
+_UNLIKE = frozenset({"varied_lengths", "waits_for_data"})
+"""Flags of a real job whose speed is not that of full batches one after the other."""
 
 
 def holds_records(path: str | os.PathLike[str]) -> bool:
@@ -21,18 +25,29 @@ def holds_records(path: str | os.PathLike[str]) -> bool:
 
 
 def runs_of_records(path: str | os.PathLike[str]) -> tuple[Run | BadRow, ...]:
-    """The records of a file of JSON lines, repeats of a cell numbered. Raises VramplanError where a line is none."""
+    """The records of a file of JSON lines, repeats of a cell numbered; a line that holds none is a bad row.
+
+    Raises VramplanError where no line holds one."""
     seen: dict[str, int] = {}
     rows: list[Run | BadRow] = []
-    for number, record in enumerate(read_records(path), 1):
+
+    def bad(line: BadLine) -> None:
+        where = f"{os.fspath(path)}, line {line.number}"
+        rows.append(BadRow(id=where, where=where, reason=line.reason))
+
+    for number, record in enumerate(read_records(path, bad), 1):
         repeat = seen[record.cell_id] = seen.get(record.cell_id, 0) + 1
         id = record.cell_id if repeat == 1 else f"{record.cell_id}#{repeat}"
         rows.append(_run(record, id, f"{os.fspath(path)}, record {number}"))
+    if rows and all(isinstance(row, BadRow) and row.id == row.where for row in rows):
+        first = rows[0]
+        assert isinstance(first, BadRow)
+        raise VramplanError(f"{os.fspath(path)}: not one of {len(rows)} lines can be read; the first: {first.reason}")
     return tuple(rows)
 
 
 def _run(record: Record, id: str, where: str) -> Run | BadRow:
-    if record.outcome == "error":
+    if record.outcome != "ok" and record.outcome not in FULL:
         return BadRow(id=id, where=where, reason=f"{where}: the run failed: {record.reason}")
     knobs = record.request.recipe
 
@@ -46,9 +61,11 @@ def _run(record: Record, id: str, where: str) -> Run | BadRow:
     return Run(
         id=id,
         where=where,
-        outcome=record.outcome,
+        outcome="ok" if record.outcome == "ok" else "oom",
         model=record.request.model,
         layers=record.request.layers,
+        kind=record.kind,
+        context_bytes=None if record.busy else record.context_bytes,
         gpu=record.request.gpu,
         stack=word("stack"),
         method=word("method"),
@@ -69,10 +86,11 @@ def _run(record: Record, id: str, where: str) -> Run | BadRow:
         attention=word("attention"),
         loss=word("loss"),
         lora_dropout=_typed(knobs.get("lora_dropout"), float),
+        capacity_bytes=record.capacity_bytes,
         allocated_bytes=record.allocated_bytes,
         reserved_bytes=record.reserved_bytes,
-        device_bytes=record.device_bytes,
-        tokens_per_s_per_gpu=record.tokens_per_s,
+        device_bytes=None if record.busy else record.device_bytes,
+        tokens_per_s_per_gpu=None if record.busy or _UNLIKE.intersection(record.flags) else record.tokens_per_s,
     )
 
 

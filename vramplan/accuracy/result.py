@@ -11,7 +11,7 @@ from ..runs import Outcome
 
 Status = Literal["ok", "unsupported", "error"]
 """`unsupported`: the run cannot be described, and nothing was guessed; `error`: the row cannot be read."""
-Tier = Literal["allocated", "reserved", "device"]
+Tier = Literal["allocated", "reserved", "device", "tokens_per_s"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
 
@@ -54,9 +54,14 @@ class Row:
     stack: str = ""
     method: str = ""
     model: str = ""
+    gpu: str = ""
+    fitted: bool | None = None
+    """Whether the profile was fitted to this very run; None = no profile spoke for it."""
     gpus: int | None = None
     assumed: Mapping[str, str] = field(default_factory=dict)
     """Knobs that the row leaves open -> the stack's default that stands in."""
+    speed_reason: str | None = None
+    """Why the row's speed is not set beside a predicted one."""
     predicted: Predicted | None = None
     measured: Measured | None = None
     """None for a row that cannot be read."""
@@ -68,9 +73,10 @@ class Row:
         """
         if self.predicted is None or self.measured is None or not self.measured.ran:
             return None
-        measured: int | None = getattr(self.measured, f"{tier}_bytes")
-        predicted: int = getattr(self.predicted, f"{tier}_bytes")
-        return None if measured is None else predicted / measured - 1
+        figure = "tokens_per_s_per_gpu" if tier == "tokens_per_s" else f"{tier}_bytes"
+        measured: float | None = getattr(self.measured, figure)
+        predicted: float | None = getattr(self.predicted, figure)
+        return None if measured is None or predicted is None else predicted / measured - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +95,16 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierAccuracy:
-    """One tier, over all runs and over those of one stack, method or model."""
+    """One tier, over all runs and over those of one card, stack, method or model."""
 
     tier: Tier
     overall: Spread
+    by_card: Mapping[str, Spread]
     by_stack: Mapping[str, Spread]
     by_method: Mapping[str, Spread]
     by_model: Mapping[str, Spread]
+    by_sample: Mapping[str, Spread]
+    """`in sample`: the profile was fitted to these runs; `held out`: it was not; empty without a profile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +128,8 @@ class Accuracy:
     """All rows of some files, and what they say together."""
 
     files: tuple[str, ...]
+    profile: str | None = None
+    """Whose constants were used, where they apply."""
     rows: tuple[Row, ...]
     tiers: tuple[TierAccuracy, ...]
     """Only those that some answered row was measured in."""

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from .result import TIERS, Accuracy, Row, Spread, Tier, TierAccuracy, Verdicts
 
 
-def summarize(files: tuple[str, ...], rows: Iterable[Row]) -> Accuracy:
+def summarize(files: tuple[str, ...], rows: Iterable[Row], profile: str | None = None) -> Accuracy:
     """All statistics of `rows`."""
     listed = tuple(rows)
     answered = [row for row in listed if row.status == "ok"]
     tiers = (_tier(tier, answered) for tier in TIERS)
     return Accuracy(
         files=files,
+        profile=profile,
         rows=listed,
         tiers=tuple(tier for tier in tiers if tier is not None),
         verdicts=_verdicts(answered),
@@ -52,9 +53,13 @@ def _tier(tier: Tier, rows: Iterable[Row]) -> TierAccuracy | None:
     return TierAccuracy(
         tier=tier,
         overall=spread([error for _, error in errors]),
+        by_card=_by(lambda row: row.gpu or "unknown", errors),
         by_stack=_by(lambda row: row.stack, errors),
         by_method=_by(lambda row: row.method, errors),
         by_model=_by(lambda row: row.model, errors),
+        by_sample=_by(
+            lambda row: "in sample" if row.fitted else "held out", [e for e in errors if e[0].fitted is not None]
+        ),
     )
 
 

@@ -8,19 +8,25 @@ from typing import Any
 
 import click
 
-from vramplan.cli.options import format_options, recipe_options
+from vramplan.cli.options import format_options, model_argument, recipe_options
 from vramplan.cli.output import show
 from vramplan.errors import UnsupportedError
 from vramplan.recipe import METHODS
 
+from .measure_commands import COMMANDS
 
-@click.group("bench", short_help="The rig: the real training step, run dry on a laptop.")
+
+@click.group("bench", short_help="The rig: the real training step, run dry on a laptop or measured on a GPU.")
 def command() -> None:
-    """Build the real step (transformers, peft, bitsandbytes, torch) and see what it holds."""
+    """Build the real step (transformers, peft, bitsandbytes, torch) and see what it holds, or measure it."""
+
+
+for measuring in COMMANDS:
+    command.add_command(measuring)
 
 
 @command.command("dry", short_help="Run the step on tensors without storage.")
-@click.argument("model")
+@model_argument
 @click.option("--layers", type=click.IntRange(1, 16_384), help="Cut the model to this many layers.")
 @click.option("--full-depth", is_flag=True, help="Run every layer, and replay the caching allocator.")
 @click.option(
@@ -82,17 +88,21 @@ def dry(
 
 @command.command("env", short_help="What the rig would run with.")
 def env() -> None:
-    """Versions of the libraries that make the step."""
+    """Versions of the libraries that make the step, and the GPU."""
     import platform
 
     from .answer import require_packages
 
     require_packages()
-    from .effective import versions
+    from .installed import versions
+    from .runner.nvml import open_board
 
     click.echo(f"python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for package, version in versions().items():
         click.echo(f"{package} {version}")
+    board = open_board()
+    for name, value in (board.facts() if board is not None else {"gpu": "none that a driver tells of"}).items():
+        click.echo(f"{name} {value}")
 
 
 def _progress() -> Callable[[str], None]:

@@ -7,14 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..recipe import LIMITS, ResolvedRecipe
+from ..step.optimizer import MIN_8BIT_ELEMENTS, MIN_PAGED_ELEMENTS
 from ..step.setting import Setting
+from ..step.weights import adapters
+from ..units import ceil_div
 from .phases import StepMemory
 from .result import Lever
-from .tiers import tiers
+from .tiers import Tiers, tiers
 
 if TYPE_CHECKING:
     from ..gpu import Gpu
     from ..model import Model
+    from ..profile import Profile
     from ..stack import Stack
 
 
@@ -60,19 +64,51 @@ def _first_too_large(need: Callable[[int], int], limit: int, ceiling: int, one: 
 class Evaluator:
     """Evaluates variants of one resolved recipe on one card."""
 
-    def __init__(self, model: Model, recipe: ResolvedRecipe, stack: Stack, gpu: Gpu | None) -> None:
-        self.model, self.recipe, self.stack, self.gpu = model, recipe, stack, gpu
+    def __init__(
+        self, model: Model, recipe: ResolvedRecipe, stack: Stack, gpu: Gpu | None, profile: Profile | None = None
+    ) -> None:
+        self.model, self.recipe, self.stack, self.gpu, self.profile = model, recipe, stack, gpu, profile
+
+    def with_changes(self, **changes: Any) -> Evaluator:
+        """The same question with some knobs changed."""
+        return Evaluator(self.model, replace(self.recipe, **changes), self.stack, self.gpu, self.profile)
+
+    def tiers(self, **changes: Any) -> Tiers:
+        """The three tiers with some knobs changed."""
+        setting = Setting(self.model, replace(self.recipe, **changes), self.stack, self.gpu)
+        return tiers(StepMemory(setting), self.gpu, self.profile)
 
     def need(self, **changes: Any) -> int:
         """Bytes on the device at the edge, the cautious end, with some knobs changed."""
-        setting = Setting(self.model, replace(self.recipe, **changes), self.stack, self.gpu)
-        return tiers(StepMemory(setting), self.gpu).edge_high_bytes
+        return self.tiers(**changes).edge_high_bytes
 
     def largest_micro_batch(self, capacity_bytes: int) -> int:
         return largest_that_fits(lambda n: self.need(batch=n), capacity_bytes, LIMITS["batch"])
 
     def longest_seq_len(self, capacity_bytes: int) -> int:
         return largest_that_fits(lambda n: self.need(seq_len=n), capacity_bytes, LIMITS["seq_len"])
+
+    def highest_rank(self, capacity_bytes: int) -> int:
+        """Largest LoRA rank that fits: searched between the ranks at which an adapter's states change their form, where
+        memory can fall (8-bit states from 4,096 elements, paged ones from 100,000), the highest stretch first."""
+        ceiling = LIMITS["rank"]
+        starts = [1, *(rank for rank in self._changes_of_form() if rank <= ceiling)]
+        for first, behind in zip(reversed(starts), reversed([*starts[1:], ceiling + 1]), strict=True):
+            found = largest_that_fits(self._need_of_rank(first), capacity_bytes, behind - first)
+            if found:
+                return first - 1 + found
+        return 0
+
+    def _need_of_rank(self, first: int) -> Callable[[int], int]:
+        """The need of the first, second ... rank from `first` on."""
+        return lambda n: self.need(rank=first - 1 + n)
+
+    def _changes_of_form(self) -> list[int]:
+        """Ranks above 1 at which some adapter reaches a size from which optimizers keep its states differently."""
+        one = Setting(self.model, replace(self.recipe, rank=1), self.stack, self.gpu)
+        sizes = {part.elements for part in adapters(one)}
+        least = {ceil_div(limit, size) for limit in (MIN_8BIT_ELEMENTS, MIN_PAGED_ELEMENTS) for size in sizes}
+        return sorted(least - {1})
 
     def levers(self, capacity_bytes: int | None) -> tuple[Lever, ...]:
         """Single changes that save memory, most first."""
@@ -97,6 +133,8 @@ def _changes(r: ResolvedRecipe) -> Iterable[tuple[str, Any]]:
         yield "batch", batch
     if r.seq_len > 256:
         yield "seq_len", r.seq_len // 2
+    if r.gpus > 1 and r.sharding != "fsdp" and r.quant != "int8":
+        yield "sharding", "fsdp"
     for loss in ("chunked", "fused-linear"):
         if r.loss not in ("chunked", "fused-linear"):
             yield "loss", loss

@@ -1,0 +1,1 @@
+"""From figures to decisions: what a card holds (`fit`), grids of recipes (`sweep`), what to rent (`search`)."""

@@ -24,9 +24,8 @@ def resolve(
     (the same knobs then serve three methods side by side). Raises UnsupportedError."""
     if stack.unsupported:
         raise UnsupportedError(f"stack {stack.name!r}: {stack.unsupported}")
-    if recipe.gpus > 1 or recipe.sharding != "none":
-        what = f"{recipe.gpus} GPUs" if recipe.gpus > 1 else f"sharding {recipe.sharding!r}"
-        raise UnsupportedError(f"{what}: not yet; estimates are for one GPU without sharding")
+    if recipe.gpus == 1 and recipe.sharding != "none":
+        raise UnsupportedError(f"sharding {recipe.sharding!r} on one GPU shares nothing; say --gpus 2 or more")
 
     def knob(name: str) -> Any:
         asked = getattr(recipe, name)
@@ -56,7 +55,7 @@ def resolve(
         attention=knob("attention"),
         loss=knob("loss"),
         lora_dropout=float(knob("lora_dropout")) if adapts else 0.0,
-        sharding=recipe.sharding,
+        sharding="ddp" if recipe.gpus > 1 and recipe.sharding == "none" else recipe.sharding,
         gpus=recipe.gpus,
     )
 

@@ -14,12 +14,14 @@ from typing import Any, Literal
 from ..model import Block
 from ..recipe import BYTES_PER_ELEMENT
 from ..step.block import block as block_tape
+from ..step.entry import cast_cache_bytes, entry_bytes, mask_bytes, rotary_tables_bytes, stream_dtype
 from ..step.head import embedding_gradient_bytes, head
 from ..step.memory import Fold, fold, forward_without_saving, saved_storages, sum_bytes
 from ..step.optimizer import OptimizerMemory, optimizer_memory
 from ..step.setting import Setting
-from ..step.tape import Tape, Tensor
-from ..step.weights import adapters, buffers, largest_matrix_bytes, quantized, total, trainable, unquantized
+from ..step.sharding import Place, Sharding, sharding
+from ..step.tape import Storage, Tape, Tensor
+from ..step.weights import buffers, largest_matrix_bytes, total, trainable
 from ..units import MIB, allocated, largest
 from .result import PhaseName
 
@@ -35,67 +37,64 @@ class Static:
     """Bytes that stay on the device through the step."""
 
     __slots__ = (
-        "adapters",
-        "base",
-        "buffers",
-        "inputs",
-        "load_extra",
-        "mask",
-        "optimizer",
-        "quantized",
-        "total",
-        "trainable",
-        "workspace",
-    )
+        "adapters", "base", "batch", "buckets", "buffers", "inputs", "load_extra", "mask", "master", "optimizer",
+        "quantized", "tables", "total", "trainable", "workspace",
+    )  # fmt: skip
 
-    def __init__(self, c: Setting) -> None:
-        self.quantized = total(quantized(c))
-        self.base = total(unquantized(c))
-        self.adapters = total(adapters(c))
+    def __init__(self, c: Setting, shared: Sharding) -> None:
+        self.quantized = shared.quantized()
+        self.base = shared.base()
+        self.adapters = shared.adapters()
         self.buffers = buffers(c)
-        parts = trainable(c)
-        self.trainable = total(parts)
+        self.trainable = shared.gradients()
         self.optimizer: OptimizerMemory = optimizer_memory(
-            c.recipe.optimizer, parts, wide_embeddings=c.stack.wide_embedding_states
+            c.recipe.optimizer, shared.trained(), wide_embeddings=c.stack.wide_embedding_states
         )
+        self.master = shared.master_bytes()
+        """What the optimizer updates in the stead of 16-bit weights."""
+        self.buckets = shared.buckets()
         self.load_extra = largest_matrix_bytes(c)
         tensors = 3 if c.stack.attention_mask == "full" else 2
         self.inputs = tensors * allocated(c.tokens * 8)
-        # one 4-D causal mask for all layers, in the dtype of the residual stream (transformers, masking_utils.py)
-        mask = allocated(c.tokens * c.seq_len * BYTES_PER_ELEMENT[c.embedding_dtype])
-        self.mask = mask if c.attention == "eager" else 0
+        self.mask = mask_bytes(c)
+        self.tables = rotary_tables_bytes(c)
+        self.batch = self.inputs + self.mask + self.tables
+        """Gone before the optimizer step."""
         hopper = c.gpu is not None and c.gpu.compute_capability is not None and c.gpu.compute_capability[0] == 9
         self.workspace = CUBLAS_WORKSPACE_HOPPER_BYTES if hopper else CUBLAS_WORKSPACE_BYTES
         self.total = (
-            self.quantized + self.base + self.adapters + self.buffers + self.inputs + self.mask + self.workspace
-            + self.optimizer.state_bytes
+            self.quantized + self.base + self.adapters + self.buffers + self.batch + self.workspace
+            + self.optimizer.state_bytes + self.master + self.buckets
         )  # fmt: skip
 
 
 class Layer:
     """One kind of decoder layer, folded."""
 
-    __slots__ = ("count", "fold", "input_bytes", "input_saved", "tape", "x")
+    __slots__ = ("count", "fold", "holds", "input_bytes", "pinned_bytes", "spec", "tape", "x")
 
-    def __init__(self, spec: Block, tape: Tape, x: Tensor) -> None:
-        self.tape, self.x = tape, x
-        self.fold: Fold = fold(tape, x)
+    def __init__(self, spec: Block, tape: Tape, x: Tensor, *, checkpointed: bool) -> None:
+        self.spec, self.tape, self.x = spec, tape, x
+        self.holds = (x.storage,) if checkpointed else tuple(tape.pins)
+        # a checkpoint keeps the layer's input anyway
+        self.pinned_bytes = sum_bytes(storage for storage in tape.pins if not (checkpointed and storage is x.storage))
+        self.fold: Fold = fold(tape, x, self.holds)
         self.count = spec.count
         self.input_bytes = x.bytes
-        self.input_saved = any(x.storage is s for op in tape.ops for s in op.saves)
 
 
 class Moment:
     """A point of the step at which memory can peak."""
 
     __slots__ = (
-        "activations", "at", "bytes", "direction", "extra", "gradients", "phase", "saves", "tape", "tape_bytes", "x",
+        "activations", "at", "bytes", "direction", "extra", "gradients", "holds", "phase", "saves", "shared", "tape",
+        "tape_bytes", "x",
     )  # fmt: skip
 
     def __init__(
         self, phase: PhaseName, static: Any, *, activations: Any = 0, gradients: Any = 0, extra: Any = 0,
-        tape_bytes: Any = 0, tape: Tape | None = None, x: Tensor | None = None,
-        direction: Direction = "forward", at: int = 0, saves: bool = True,
+        shared: Any = 0, tape_bytes: Any = 0, tape: Tape | None = None, x: Tensor | None = None,
+        direction: Direction = "forward", at: int = 0, saves: bool = True, holds: tuple[Storage, ...] = (),
     ) -> None:  # fmt: skip
         self.phase: PhaseName = phase
         self.activations = activations
@@ -104,35 +103,42 @@ class Moment:
         """Of weights, made before."""
         self.extra = extra
         """Held by variables of the loop, or temporaries of the optimizer."""
+        self.shared = shared
+        """Gathered weights and gradients under way, where several GPUs share."""
         self.tape_bytes = tape_bytes
         self.tape = tape
         self.x = x
         self.direction = direction
         self.saves = saves
         """Whether autograd keeps what it saves: not in the forward of a checkpointed layer."""
+        self.holds = holds
+        """Kept to the end of the tape: by a checkpoint its input, by nodes of the graph what they pin."""
         self.at = at
-        self.bytes = static + activations + gradients + extra + tape_bytes
+        self.bytes = static + activations + gradients + extra + shared + tape_bytes
 
 
 def _layers(c: Setting) -> list[Layer]:
     """The kinds of layers, on the dtype that the residual stream has behind the first one (fp32 norms raise it)."""
-    # LayerNorm answers in fp32 under autocast, so one behind the embedding (BLOOM) raises the stream
-    dtype = "fp32" if c.autocast and c.model.embedding_norm else c.embedding_dtype
+    dtype = stream_dtype(c)
     tapes = [block_tape(c, spec, dtype) for spec in c.model.blocks]
     settled = tapes[0][0].outputs[0].dtype
     if settled != dtype:
         tapes = [block_tape(c, spec, settled) for spec in c.model.blocks]
-    return [Layer(spec, tape, x) for spec, (tape, x) in zip(c.model.blocks, tapes, strict=True)]
+    checkpointed = c.recipe.checkpointing
+    return [
+        Layer(spec, tape, x, checkpointed=checkpointed) for spec, (tape, x) in zip(c.model.blocks, tapes, strict=True)
+    ]
 
 
 class StepMemory:
     """Peak allocated bytes of a steady step, as a whole and by phase."""
 
-    __slots__ = ("accumulates", "activations", "c", "head", "layers", "moments", "static", "tail")
+    __slots__ = ("accumulates", "activations", "c", "head", "layers", "moments", "sharding", "static", "tail")
 
     def __init__(self, c: Setting) -> None:
         self.c = c
-        self.static = Static(c)
+        self.sharding: Sharding = sharding(c)
+        self.static = Static(c, self.sharding)
         self.layers = _layers(c)
         dtype = self.layers[0].x.dtype
         self.tail = head(c, dtype)
@@ -149,86 +155,134 @@ class StepMemory:
         """What all layers leave for backward. Ahead of the first adapter no gradient flows, so nothing is saved there
         (checkpointing makes the embedding's output require one: PEFT's enable_input_require_grads)."""
         c = self.c
-        kept: Any = 0
+        kept = entry_bytes(c)
         for layer in self.layers:
             kept = kept + layer.count * self._kept(layer)
-        if c.recipe.checkpointing or c.trains_base:
+        if c.recipe.checkpointing:
+            first = allocated(self.layers[0].x.elements * BYTES_PER_ELEMENT[stream_dtype(c)])
+            return kept + self.pinned + first - self._kept(self.layers[0])
+        if c.trains_base:
             return kept
         tape, _ = block_tape(c, c.model.blocks[0], dtype, needs_grad=False)
         return kept - self._kept(self.layers[0]) + sum_bytes(saved_storages(tape.ops))
+
+    @property
+    def pinned(self) -> Any:
+        """Bytes that nodes of the graph hold to the end of backward."""
+        total: Any = 0
+        for layer in self.layers:
+            total = total + layer.count * layer.pinned_bytes
+        return total
 
     @property
     def gradients(self) -> Any:
         """All gradients of trained weights."""
         return self.static.trainable
 
-    def _made(self, so_far: Any) -> Any:
-        """Gradients alive when `so_far` bytes of this backward are made: all of them after an earlier micro-batch."""
-        return self.gradients if self.accumulates else so_far
+    def _made(self, layers: Any, tail: Any = 0) -> Any:
+        """Gradients alive when those of `layers` and `tail` bytes are made: all after an earlier micro-batch."""
+        return self.sharding.accumulated() if self.accumulates else self.sharding.made(layers, tail)
 
     def _load(self) -> Moment:
         s = self.static
-        return Moment("load", s.quantized + s.base + s.adapters + s.buffers, extra=s.load_extra)
+        held = s.quantized + s.base + s.adapters + s.buffers
+        return Moment("load", held, extra=s.load_extra, shared=self.sharding.beside("load"))
 
     def _forward(self) -> list[Moment]:
         last, static = self.layers[-1], self.static.total
-        others = self.activations - self._kept(last)
+        pinned = last.pinned_bytes if self.c.recipe.checkpointing else 0  # being made
+        others = self.activations - self._kept(last) - pinned
         made = self._made(0)
-
-        def tail(phase: PhaseName, tape_bytes: Any, at: int) -> Moment:
-            return Moment(phase, static, activations=self.activations, gradients=made, tape=self.tail.tape,
-                          x=self.tail.x, tape_bytes=tape_bytes, at=at)  # fmt: skip
+        weights = last.tape.weights
+        keeps = self.c.model.returns_attention and self.c.recipe.checkpointing and weights is not None
+        before: Any = weights.bytes if keeps and weights is not None else 0
 
         saves = not self.c.recipe.checkpointing
+        casts = 0 if saves else cast_cache_bytes(self.c)
+
+        def tail(phase: PhaseName, place: Place, tape_bytes: Any, at: int, extra: Any) -> Moment:
+            return Moment(phase, static, activations=self.activations, gradients=made, extra=extra,
+                          shared=self.sharding.beside(place), tape=self.tail.tape, x=self.tail.x, tape_bytes=tape_bytes,
+                          at=at)  # fmt: skip
+
         first = last.fold if saves else forward_without_saving(last.tape, last.x)
         return [
-            Moment("forward", static, activations=others, gradients=made, tape=last.tape, x=last.x,
-                   tape_bytes=first.forward_peak, at=first.forward_at, saves=saves),
-            tail("forward", self.head.forward_peak, self.head.forward_at),
-            tail("loss", self.head.loss_peak, self.head.loss_at),
+            Moment("forward", static, activations=others, gradients=made, extra=before + casts,
+                   shared=self.sharding.beside("forward", last.spec), tape=last.tape, x=last.x,
+                   tape_bytes=first.forward_peak, at=first.forward_at, saves=saves, holds=last.holds),
+            tail("forward", "tail", self.head.forward_peak, self.head.forward_at, casts),
+            tail("forward", "tail", self.head.returned_peak, self.head.returned_at, 0),
+            tail("loss", "loss", self.head.loss_peak, self.head.loss_at, casts),
         ]  # fmt: skip
 
     def _backward(self) -> list[Moment]:
-        static, held, f = self.static.total, self.tail.held_bytes, self.head
+        static, held, f, shared = self.static.total, self.tail.held_bytes, self.head, self.sharding
         moments = [
             Moment("backward", static, activations=self.activations, gradients=self._made(0), extra=held,
-                   tape=self.tail.tape, x=self.tail.x, tape_bytes=f.backward_peak, direction="backward",
-                   at=f.backward_at)
+                   shared=shared.beside("turn", self.layers[-1].spec), tape=self.tail.tape, x=self.tail.x,
+                   tape_bytes=f.backward_peak, direction="backward", at=f.backward_at)
         ]  # fmt: skip
         table, tied = embedding_gradient_bytes(self.c), self.c.model.tied_embeddings
+        before = total(trainable(self.c)) - (0 if tied else table) - f.weight_grads
+        left = self.left_behind
         for layer in self.layers:
             others = self.activations - self._kept(layer)
-            before_last = self._made(f.weight_grads)
-            before_first = self._made(self.gradients - (0 if tied else table) - layer.fold.weight_grads)
-            moments += self._layer_backward(layer, others, before_last)
-            moments += self._layer_backward(layer, 0, before_first)
-        # autograd sums the two gradients of a tied table into a third (they are views, so not in place), and a
-        # micro-batch adds its own to the one that stands
-        beside = (2 if tied else 0) + (1 if self.accumulates else 0)
+            moments += self._layer_backward(layer, others, self._made(0, f.weight_grads), first=False)
+            behind = self.pinned if self.c.recipe.checkpointing else self.pinned - layer.pinned_bytes
+            made = self._made(before - layer.fold.weight_grads, f.weight_grads)
+            moments += self._layer_backward(layer, behind + largest(left - 3 * self._kept(layer), 0), made, first=True)
+        # autograd sums the two gradients of a tied table, into a third where the head's is a view of a product, in
+        # place where a fused loss made it; and a micro-batch adds its own to the one that stands
+        fused = self.c.recipe.loss in ("chunked", "fused-linear")
+        beside = (0 if not tied else 1 if fused else 2) + (1 if self.accumulates else 0)
         extra = held + beside * table + self.layers[0].input_bytes
-        moments.append(Moment("backward", static, gradients=self.gradients, extra=extra))
+        gradients = shared.accumulated() if self.accumulates else shared.at_end(before, f.weight_grads)
+        moments.append(Moment("backward", static, activations=self.pinned + left, gradients=gradients, extra=extra,
+                              shared=shared.beside("end")))  # fmt: skip
         return moments
 
-    def _layer_backward(self, layer: Layer, others: Any, gradients: Any) -> list[Moment]:
-        """One layer's backward, with its recomputation under checkpointing."""
+    @property
+    def left_behind(self) -> Any:
+        """Inputs of layers, and their gradients, that outlive the layer's backward. While the first layer runs, its own
+        are the tape's, and so is the gradient of its output."""
+        if not self.sharding.inputs_live_on():
+            return 0
+        left: Any = 0
+        for layer in self.layers:
+            left = left + 2 * layer.count * layer.input_bytes
+        return left
+
+    def _layer_backward(self, layer: Layer, others: Any, gradients: Any, *, first: bool) -> list[Moment]:
+        """One layer's backward, with its recomputation under checkpointing; `first`: no other layer's comes after."""
         f, static, held = layer.fold, self.static.total, self.tail.held_bytes
+        shared = self.sharding.beside("first backward" if first else "backward", layer.spec)
 
         def moment(direction: Direction, tape_bytes: Any, at: int) -> Moment:
-            return Moment("backward", static, activations=others, gradients=gradients, extra=held, tape=layer.tape,
-                          x=layer.x, tape_bytes=tape_bytes, direction=direction, at=at)  # fmt: skip
+            return Moment("backward", static, activations=others, gradients=gradients, extra=held, shared=shared,
+                          tape=layer.tape, x=layer.x, tape_bytes=tape_bytes, direction=direction, at=at,
+                          holds=layer.holds)  # fmt: skip
 
+        reduction = self.sharding.reduction(layer.spec, first=first)
+        joined = [] if reduction is None else [
+            Moment("backward", static, activations=others, gradients=gradients, extra=held + layer.input_bytes,
+                   shared=reduction)
+        ]  # fmt: skip
         if not self.c.recipe.checkpointing:
-            return [moment("backward", f.backward_peak, f.backward_at)]
-        backward = f.backward_peak if layer.input_saved else f.backward_peak + layer.input_bytes
+            return [moment("backward", f.backward_peak, f.backward_at), *joined]
         if self.c.stack.reentrant_checkpoints:
-            backward = backward + layer.input_bytes  # the recomputed output lives on
-        recompute = f.forward_peak + layer.input_bytes  # beside the gradient of the output
-        return [moment("forward", recompute, f.forward_at), moment("backward", backward, f.backward_at)]
+            # the whole layer again beside the gradient of its output; the recomputed output lives on
+            recompute, at = f.forward_peak + layer.input_bytes, f.forward_at
+            backward = f.backward_peak + layer.input_bytes
+        else:
+            recompute, at = f.recompute_peak + f.entry_bytes, f.recompute_at
+            backward = f.backward_peak
+        return [moment("forward", recompute, at), moment("backward", backward, f.backward_at), *joined]
 
     def _optimizer_step(self) -> Moment:
         return Moment(
-            "optimizer_step", self.static.total, gradients=self.gradients,
-            extra=self.static.optimizer.temporary_bytes + (self.tail.held_bytes if self.c.stack.holds_outputs else 0),
+            "optimizer_step", self.static.total - self.static.batch, gradients=self.gradients,
+            extra=self.sharding.step_bytes(self.static.optimizer.temporary_bytes)
+            + (self.tail.held_bytes if self.c.stack.holds_outputs else 0),
         )  # fmt: skip
 
     @property

@@ -11,7 +11,7 @@ RUNS ?= ../shared/corpus/runs.csv
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: cross-check help run compile test check format golden bench accuracy clean
+.PHONY: cross-check help run compile test check format golden bench accuracy clean examples
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,15 +37,24 @@ format: $(VENV)/.dev  ## put the code into the house style
 	$(BIN)/ruff format .
 
 golden: $(VENV)/.dev  ## write the expected outputs anew; read the diff before you commit it
-	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/reports tests/cli tests/test_readme.py tests/test_accuracy.py tests/test_seeds.py tests/test_formulas.py $(PYTEST_ARGS)
-	git --no-pager diff --stat -- tests README.md
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/budget tests/reports tests/cli tests/test_readme.py tests/test_accuracy.py tests/test_seeds.py tests/test_formulas.py tests/test_calibrate.py tests/test_speed_corpus.py $(PYTEST_ARGS)
+	git --no-pager diff --stat -- tests README.md docs
 
 cross-check: $(VENV)/.dev  ## every family, estimate against dry run (some twenty minutes)
 	$(BIN)/python -m vramplan_bench.cross_check $(ARGS)
 
-bench: $(VENV)/.dev compile  ## start-up time of the main job, and a million recipes
+bench: $(VENV)/.dev compile  ## start-up time of the main job, a million recipes, a plan
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/million.py
+	$(BIN)/python tests/benchmarks/report.py
+	$(BIN)/python tests/benchmarks/sweep.py
+	$(BIN)/python tests/benchmarks/plan.py
+
+examples: $(VENV)/.dev  ## budgets of reports/examples: pages (not committed), Markdown, JSON, pictures
+	@for scenario in reports/examples/*.toml; do \
+	  $(BIN)/vramplan report build $$scenario --force $(foreach kind,html md json,-o $${scenario%.toml}.$(kind)) || [ $$? = 1 ] || exit 2; \
+	done
+	-$(BIN)/python tests/browser/pictures.py
 
 accuracy: $(VENV)/.core  ## predictions against measured runs (RUNS=file)
 	$(BIN)/vramplan accuracy $(RUNS)
@@ -62,8 +71,9 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
-# torch first: whatever depends on it would bring its largest build.
+# Liger without its triton, which a dry run does without. torch first: whatever depends on it would bring its largest build.
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.core
 	$(PIP) $(addprefix --extra-index-url ,$(TORCH_INDEX)) $(TORCH)
 	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps liger-kernel
 	@touch $@

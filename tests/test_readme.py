@@ -1,4 +1,4 @@
-"""README.md shows what the program prints: its console blocks are run, its Python session is a doctest."""
+"""README.md and the guide show what the program prints: console blocks are run, the Python session is a doctest."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from vramplan.cli.app import app
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README, GUIDE = ROOT / "README.md", ROOT / "docs" / "guide.md"
+LINK = re.compile(r"\]\(([^)#]*)(#[^)]*)?\)")
 BLOCK = re.compile(r"```console\n\$ vramplan (.*)\n((?:.*\n)*?)```\n")
 
 
@@ -21,14 +24,26 @@ def _run(match: re.Match[str]) -> str:
     return f"```console\n$ vramplan {match[1]}\n{output}```\n"
 
 
-def test_readme_console() -> None:
-    text = README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", [README, GUIDE], ids=lambda page: page.name)
+def test_console_blocks(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     run = BLOCK.sub(_run, text)
     if os.environ.get("UPDATE_GOLDEN"):
-        README.write_text(run, encoding="utf-8")
+        page.write_text(run, encoding="utf-8")
     else:
         assert text == run
-    assert len(BLOCK.findall(text)) >= 3
+    assert BLOCK.search(text)
+
+
+@pytest.mark.parametrize("page", [README, GUIDE], ids=lambda page: page.name)
+def test_links(page: Path) -> None:
+    """Files exist, and headings of the guide are where links say."""
+    for path, heading in LINK.findall(page.read_text(encoding="utf-8")):
+        target = (page.parent / path).resolve() if path else page
+        assert path.startswith("https:") or target.exists(), path
+        if heading:
+            headings = re.findall(r"(?m)^#+ (.*)$", target.read_text(encoding="utf-8"))
+            assert heading[1:] in {re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-") for name in headings}, heading
 
 
 def test_readme_python() -> None:

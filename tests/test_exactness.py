@@ -180,7 +180,8 @@ def test_weights_and_constants_of_a_dense_model(entry: ModelEntry) -> None:
     double = sum(16 * 4 + blocks(n, 64) + 4 * blocks(blocks(n, 64), 256) + 256 * 4 + 4 for n in sizes)
     rows = sum(4 * outputs for _, outputs in matrices(entry))
     for quant, expected in (("nf4", packed + single), ("nf4-dq", packed + double), ("int8", sum(sizes) + rows)):
-        c = setting(model, "qlora", quant=quant)
+        # under autocast 8-bit matrices behind a LayerNorm cast their biases to fp32
+        c = setting(model, "qlora", quant=quant, autocast="none")
         assert byte_sum(quantized(c)) == expected
         assert byte_sum(unquantized(c)) == 2 * rest
 
@@ -204,7 +205,9 @@ def test_adapters_and_states_of_a_dense_model(entry: ModelEntry) -> None:
 def test_no_parameter_is_lost_or_counted_twice(entry: ModelEntry) -> None:
     """Mixtures included: what is quantised and what is not are the model."""
     model = entry.model()
-    assert elements(trainable(setting(model, "full"))) == entry.computed_params
+    assert elements(unquantized(setting(model, "full"))) == entry.computed_params
+    frozen = sum(sum(b.extra_parameters) * b.count for b in model.blocks) if model.model_type == "ernie4_5_moe" else 0
+    assert elements(trainable(setting(model, "full"))) == entry.computed_params - frozen
     for quant in ("nf4", "nf4-dq", "fp4", "int8"):
         c = setting(model, "qlora", quant=quant)
         matrices = elements(p for p in quantized(c) if p.name.endswith((" packed", " int8")))

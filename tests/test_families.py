@@ -11,6 +11,7 @@ from vramplan.catalog import ModelEntry, models
 from vramplan.errors import InvalidValueError, UnknownNameError, UnsupportedError
 from vramplan.families import LIBRARY_TYPES, MODULES, REFUSED, known_types, model_from_config
 from vramplan.model import Linear, Model, Norm
+from vramplan.units import allocated
 
 ENTRIES = list(models())
 
@@ -137,9 +138,12 @@ def test_parts_are_the_librarys(entry: ModelEntry) -> None:
     assert (library.get_output_embeddings().weight is library.get_input_embeddings().weight) == model.tied_embeddings
     assert sum(p.numel() for p in library.parameters()) == model.parameters
     assert (library._supports_sdpa, library._supports_flash_attn) == (model.sdpa, model.flash)
-    buffers = [(name, b.numel() * b.element_size()) for name, b in library.named_buffers() if b.numel() > 1024]
-    own = model.buffer_bytes if model.buffer_bytes > 1024 else 0
-    assert sum(size for _, size in buffers) == own + model.layers * model.buffer_bytes_per_layer
+    # as allocated: the library's are in the dtype that they are made in
+    buffers = [allocated(b.nbytes) for name, b in library.named_buffers() if not name.endswith("inv_freq")]
+    layers = sum(block.count * sum(allocated(size) for size in block.buffers) for block in model.blocks)
+    assert sum(buffers) == allocated(model.buffer_bytes) + layers
+    kinds = sum(name.endswith("inv_freq") for name, _ in library.named_buffers())
+    assert kinds == 2 * model.rotary_kinds * any(block.attention.rotary_dim for block in model.blocks)
 
 
 @pytest.mark.rig

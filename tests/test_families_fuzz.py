@@ -43,7 +43,7 @@ def check(config: dict[str, Any]) -> None:
 def check_figures(model: Model) -> None:
     assert model.parameters > 0
     assert min(model.hidden_size, model.vocab_size, model.layers) > 0
-    assert min(model.learned_positions, model.buffer_bytes, model.buffer_bytes_per_layer) >= 0
+    assert min(model.learned_positions, model.buffer_bytes, model.rotary_kinds) >= 0
     assert all(0 <= share <= 1 for share in (model.dropout, model.attention_dropout, model.embedding_dropout))
     for block in model.blocks:
         a = block.attention

@@ -192,7 +192,8 @@ def test_four_bit_workspace() -> None:
 def test_int8_workspace() -> None:
     t = written(lambda t, c, x: ops.int8(t, c, x, MATRIX), setting("qlora", quant="int8"))
     op = next(op for op in t.ops if op.workspace)
-    assert op.workspace == TOKENS * 64 + ROW + TOKENS * 64 * 4  # int8 rows, their scales, the int32 product
+    assert op.workspace == TOKENS * 64 * (1 + 4 + 2)  # int8 rows, the product in int32 and in fp16
+    assert [storage.name for storage in t.pins] == ["input"], "the node holds its input, whatever autograd saves"
     assert op.grad_workspace == 64 * 64 * 2
 
 
@@ -309,13 +310,12 @@ def test_the_standard_loss_holds_twelve_bytes_an_entry_backwards() -> None:
 
 def test_fused_losses_hold_a_fraction() -> None:
     _, standard = loss_peaks(targets="q_proj", loss="standard")
-    for loss in ("chunked", "fused-linear", "fused-ce"):
-        forward, backward = loss_peaks(targets="q_proj", loss=loss)
-        if loss != "chunked":  # whose tile of 32,768 entries is larger than this vocabulary
-            assert max(forward, backward) < standard / 2
+    assert max(loss_peaks(targets="q_proj", loss="fused-linear")) < standard / 2
     few = STREAM * 8
-    forward, backward = loss_peaks(targets="q_proj", loss="fused-ce")
-    assert max(forward, backward) <= 4 * LOGIT + few
+    # Liger's gets the loss function's fp32 copy and writes over it; Unsloth's the logits, and makes a gradient
+    assert 6 * LOGIT <= max(loss_peaks(targets="q_proj", loss="fused-ce")) <= 6 * LOGIT + few
+    unsloth = replace(PLAIN, fused_ce_reads_logits=True)
+    assert 4 * LOGIT <= max(loss_peaks(targets="q_proj", loss="fused-ce", stack=unsloth)) <= 4 * LOGIT + few
 
 
 def test_older_stacks_hold_more_logits() -> None:

@@ -14,7 +14,10 @@ NormKind = Literal["rms", "rms_wide", "rms_unit_offset", "layer", "layer_narrow"
 """`rms` scales in the dtype of its input (Llama), `rms_wide` in fp32 (OLMo 2, gpt-oss), `rms_unit_offset` by
 (1 + weight) in fp32 (Gemma); `layer` is torch's own kernel, `layer_narrow` that with autocast off (Nemotron),
 `layer_wide` written out in fp32 (Cohere)."""
-Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_new", "relu", "relu2", "xielu"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_new", "gelu_bloom", "relu", "relu2", "xielu"]
+RouterScores = Literal["input", "fp32", "product"]
+"""Dtype of a router's weights for the experts: that of its `input`; `fp32`, and so the weighted outputs (Mixtral);
+that of its `product` in fp32, which autocast lowers (DeepSeek V3)."""
 Positions = Literal["rotary", "learned", "alibi", "none"]
 
 
@@ -82,6 +85,8 @@ class Attention:
     """Norms on the compressed q and kv of the latent layout."""
     window: int | None = None
     """Tokens a position sees; None = all before it."""
+    fp32_scores: bool = False
+    """Eager attention casts q and k to fp32 before their product (GPT-J)."""
     softcap: bool = False
     sinks: int = 0
     """Learned attention sinks (one parameter a head), gpt-oss."""
@@ -116,6 +121,8 @@ class Experts:
     width: int
     hidden_size: int
     router: Linear
+    router_fp32: bool = False
+    """The router and its correction stay fp32 whatever the weights' dtype (ERNIE: _keep_in_fp32_modules_strict)."""
     router_is_linear: bool = False
     """The router is an nn.Linear, which LoRA's `all-linear` takes as well (Llama 4, Phi-3.5-MoE)."""
     bias: bool = False
@@ -123,6 +130,9 @@ class Experts:
     gated: bool = True
     activation: Activation = "silu"
     shared: Mlp | None = None
+    scores: RouterScores = "input"
+    shared_first: bool = False
+    """The shared expert runs before the others (Qwen-MoE, ERNIE)."""
     shared_gate: Linear | None = None
     """A sigmoid gate on the shared expert (Qwen-MoE)."""
 
@@ -156,8 +166,12 @@ class Block:
     norms: tuple[Norm, ...]
     attention: Attention
     feed_forward: Mlp | Experts
-    extra_parameters: int = 0
-    """Parameters of a layer that sit in no matrix and no norm (multipliers, scalars)."""
+    residual_scale: bool = False
+    """What a layer adds to the residual stream is multiplied by a constant first (Granite)."""
+    extra_parameters: tuple[int, ...] = ()
+    """Sizes of a layer's parameters that sit in no matrix and no norm (multipliers, scalars)."""
+    buffers: tuple[int, ...] = ()
+    """Bytes of the non-parameter tensors that each layer keeps on the device (GPT-J's table of positions)."""
 
     @property
     def linears(self) -> tuple[Linear, ...]:
@@ -172,7 +186,7 @@ class Block:
     def parameters(self) -> int:
         """Parameters of one layer."""
         total = sum(m.parameters for m in self.linears) + sum(n.parameters for n in self.all_norms)
-        total += self.attention.sinks + self.extra_parameters
+        total += self.attention.sinks + sum(self.extra_parameters)
         if isinstance(self.feed_forward, Experts):
             e = self.feed_forward
             total += (0 if e.router_is_linear else e.router.parameters) + e.expert_weights + e.expert_biases
@@ -204,16 +218,19 @@ class Model:
     outer_linears: tuple[Linear, ...] = ()
     """Matrices outside the layers and the head (OPT-350m's project_in, project_out)."""
     embedding_scale: bool = False
-    """Embeddings are multiplied by a constant (Gemma, Granite): one more tensor."""
+    """Embeddings are multiplied by a constant behind their module (Granite; Gemma's does it itself)."""
     logit_softcap: bool = False
     logit_scale: bool = False
     max_position_embeddings: int | None = None
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     """Storage type of the published weights."""
-    buffer_bytes_per_layer: int = 0
-    """Non-parameter tensors that every layer keeps on the device (GPT-J's table of positions)."""
     buffer_bytes: int = 0
-    """Such tensors outside the layers (GPTBigCode's causal mask)."""
+    """Non-parameter tensors on the device outside the layers (GPTBigCode's causal mask)."""
+    rotary_kinds: int = 1
+    """Sets of rotary frequencies, each with its tables of cos and sin; two where layers with a window have their own
+    (Gemma 3, OLMo 3)."""
+    returns_attention: bool = False
+    """The loop over eager layers holds the attention weights of one until the next has run (BLOOM, MPT, GPT-J)."""
     sdpa: bool = True
     """transformers 5 offers `sdpa` attention for it; else it falls back to `eager`."""
     flash: bool = True

@@ -50,6 +50,10 @@ class Stack:
     fused_rope: bool = False
     fused_mlp: bool = False
     """The gated product of the MLP keeps gate and up only (Liger, Unsloth)."""
+    fused_linear_buffers: int = 1
+    """Chunks of logits that the fused linear loss holds at once."""
+    fused_ce_reads_logits: bool = False
+    """A fused cross entropy gets the logits in the dtype they have, and makes a gradient beside them (Unsloth)."""
     fused_lora: Literal["none", "quantized", "all"] = "none"
     """LoRA as one autograd function a matrix, which saves its input once and no casts, on quantised matrices or all."""
     keeps_4bit_inputs: bool = False
@@ -58,7 +62,17 @@ class Stack:
     """K and V are copied to all heads before the kernel (repeat_kv; transformers before 4.48, or with a mask)."""
     fused_4bit_tokens: int = 0
     """Most tokens of a step for which bitsandbytes multiplies without dequantising (0.50: 1,536); 0 = never."""
+    flat_shards: bool = False
+    """FSDP puts the parameters of a unit into one flat tensor (FSDP1), and shards that."""
+    fsdp_compute_dtype: Literal["", "bf16", "fp16"] = ""
+    """What FSDP gathers and the layers compute in, where autocast does not say (a mixed-precision policy)."""
+    fsdp_reduce_dtype: Literal["", "fp32"] = ""
+    """Gradients are cast to it for the reduce-scatter; else they keep their dtype."""
+    replicates_quantized_adapters: bool = False
+    """Under FSDP every GPU holds the adapters of a quantised model, in 16 bit, outside its units."""
     attention_mask: Literal["none", "full"] = "none"
+    speed_only: bool = False
+    """No run of it has a known memory: `accuracy` compares its speed and no verdict."""
     unsupported: str = ""
     """Why the estimate does not describe this stack; empty = it does."""
     notes: tuple[str, ...] = ()

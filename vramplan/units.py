@@ -43,6 +43,21 @@ def smallest(a: Any, b: Any) -> Any:
     return -largest(-a, -b)
 
 
+def share(size: Any, factor: Any) -> Any:
+    """size x factor in whole bytes, cut off (counts or arrays)."""
+    product = size * factor
+    return int(product) if isinstance(product, float) and not hasattr(product, "dtype") else product.astype("int64")
+
+
+def either(condition: Any, a: Any, b: Any) -> Any:
+    """`a` where the condition holds, else `b` (counts or arrays of counts)."""
+    if isinstance(condition, bool):
+        return a if condition else b
+    import numpy as np
+
+    return np.where(condition, a, b)
+
+
 def next_power_of_two(n: Any) -> Any:
     """Smallest power of two >= n, for counts or arrays of counts."""
     if type(n) is int:

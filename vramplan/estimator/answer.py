@@ -19,6 +19,7 @@ from .tiers import Tiers, tiers
 if TYPE_CHECKING:
     from ..gpu import Gpu
     from ..model import Model
+    from ..profile import Profile
     from ..stack import Stack
 
 
@@ -30,60 +31,76 @@ def answer(
     methods: tuple[Method, ...] = METHODS,
     stack: Stack | str = "trl",
     levers: bool = False,
+    profile: Profile | None = None,
 ) -> Answer:
-    """Estimate `methods` of training `model` on `gpu` side by side.
+    """Estimate `methods` of training `model` on `gpu` side by side, with the constants of `profile` where it has any.
 
     A knob of the recipe that a method cannot take (a 4-bit type under full fine-tuning) is refused where that method
     alone was asked for, and passed over otherwise. Raises VramplanError.
     """
-    from ..catalog import find_stack, gpus
+    from ..catalog import as_stack, gpus
 
     for method in methods or ("none",):
         if method not in METHODS:
             raise UnknownNameError("method", str(method), METHODS, hint="a tuple of " + ", ".join(METHODS))
-    found = find_stack(stack) if isinstance(stack, str) else stack
+    found = as_stack(stack)
     strict = len(methods) == 1
     resolved = [resolve(recipe, method, found, gpu, strict=strict) for method in methods]
-    estimates = tuple(estimate_one(model, r, found, gpu, levers=levers) for r in resolved)
+    estimates = tuple(estimate_one(model, r, found, gpu, levers=levers, profile=profile) for r in resolved)
     nothing_fits = gpu is not None and all(e.verdict == "does_not_fit" for e in estimates)
     if not nothing_fits:
-        return Answer(model=model, gpu=gpu, estimates=estimates)
+        return Answer(model=model, gpu=gpu, estimates=estimates, profile=profile)
     leanest = min(estimates, key=lambda e: e.memory.device_interval_bytes[0])
     cards = smallest_cards(
         (card for card in gpus() if card.cuda), lambda card: _fits(model, recipe, leanest.recipe.method, found, card)
     )
-    estimates = tuple(replace(e, levers=_levers(model, e.recipe, found, gpu)) for e in estimates)
+    estimates = tuple(replace(e, levers=_levers(model, e.recipe, found, gpu, profile)) for e in estimates)
     return Answer(
-        model=model, gpu=gpu, estimates=estimates, smallest_gpus=cards, smallest_gpus_method=leanest.recipe.method
+        model=model,
+        gpu=gpu,
+        estimates=estimates,
+        smallest_gpus=cards,
+        smallest_gpus_method=leanest.recipe.method,
+        profile=profile,
     )
 
 
 def estimate_one(
-    model: Model, recipe: ResolvedRecipe, stack: Stack, gpu: Gpu | None, *, levers: bool = False
+    model: Model,
+    recipe: ResolvedRecipe,
+    stack: Stack,
+    gpu: Gpu | None,
+    *,
+    levers: bool = False,
+    limits: bool = True,
+    profile: Profile | None = None,
 ) -> Estimate:
-    """One method on one card (or none: then no verdict and no limits)."""
-    from .notes import notes
+    """One method on one card (or none: then no verdict and no limits). The limits take most of the time."""
+    from .notes import extrapolation, notes
 
     step = StepMemory(Setting(model, recipe, stack, gpu))
-    tier = tiers(step, gpu)
-    evaluator = Evaluator(model, recipe, stack, gpu)
+    tier = tiers(step, gpu, profile)
+    evaluator = Evaluator(model, recipe, stack, gpu, profile)
     capacity = gpu.capacity_bytes if gpu else None
+    searched = capacity if limits else None
     return Estimate(
         recipe=recipe,
         parameters=_parameters(step),
         memory=_memory(step, tier),
         verdict=_verdict(tier, capacity),
         headroom_bytes=None if capacity is None else capacity - tier.edge_high_bytes,
-        largest_micro_batch=None if capacity is None else evaluator.largest_micro_batch(capacity),
-        longest_seq_len=None if capacity is None else evaluator.longest_seq_len(capacity),
-        notes=notes(step),
-        levers=_levers(model, recipe, stack, gpu) if levers else (),
+        largest_micro_batch=None if searched is None else evaluator.largest_micro_batch(searched),
+        longest_seq_len=None if searched is None else evaluator.longest_seq_len(searched),
+        notes=(*notes(step), *extrapolation(step, profile)),
+        levers=_levers(model, recipe, stack, gpu, profile) if levers else (),
     )
 
 
-def memory_tiers(model: Model, recipe: ResolvedRecipe, stack: Stack, gpu: Gpu | None) -> tuple[Tiers, Verdict | None]:
+def memory_tiers(
+    model: Model, recipe: ResolvedRecipe, stack: Stack, gpu: Gpu | None, profile: Profile | None = None
+) -> tuple[Tiers, Verdict | None]:
     """The three tiers and the verdict alone, for many recipes in a row."""
-    tier = tiers(StepMemory(Setting(model, recipe, stack, gpu)), gpu)
+    tier = tiers(StepMemory(Setting(model, recipe, stack, gpu)), gpu, profile)
     return tier, _verdict(tier, gpu.capacity_bytes if gpu else None)
 
 
@@ -104,7 +121,7 @@ def _memory(step: StepMemory, tier: Tiers) -> Memory:
         allocated_bytes=tier.allocated_bytes,
         reserved_bytes=tier.reserved_bytes,
         device_bytes=tier.device_bytes,
-        device_interval_bytes=(tier.edge_low_bytes, max(tier.edge_high_bytes, tier.device_bytes)),
+        device_interval_bytes=tier.device_interval_bytes,
         binding_phase=binding,
         phases=tuple(Phase(name=name, allocated_bytes=size) for name, size in phases.items()),
         terms=terms(step, tier),
@@ -119,8 +136,10 @@ def _verdict(tier: Tiers, capacity: int | None) -> Verdict | None:
     return "tight" if tier.edge_low_bytes <= capacity else "does_not_fit"
 
 
-def _levers(model: Model, recipe: ResolvedRecipe, stack: Stack, gpu: Gpu | None) -> tuple[Lever, ...]:
-    return Evaluator(model, recipe, stack, gpu).levers(gpu.capacity_bytes if gpu else None)
+def _levers(
+    model: Model, recipe: ResolvedRecipe, stack: Stack, gpu: Gpu | None, profile: Profile | None
+) -> tuple[Lever, ...]:
+    return Evaluator(model, recipe, stack, gpu, profile).levers(gpu.capacity_bytes if gpu else None)
 
 
 def _fits(model: Model, recipe: Recipe, method: Method, stack: Stack, gpu: Gpu) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..step.memory import lifetimes, saved_storages, sum_bytes, walk_back
+from ..step.memory import held_storages, lifetimes, sum_bytes, walk_back
 from ..step.tape import Storage, Tape, Tensor
-from .phases import Moment
+from .moment import Moment
 
 
 class Alive:
@@ -34,7 +34,7 @@ def alive_at(moment: Moment) -> Alive:
     tape, x = moment.tape, moment.x
     if tape is None or x is None:
         return Alive()
-    alive = _forward(tape, x, moment) if moment.direction == "forward" else _backward(tape, moment.at)
+    alive = _forward(tape, x, moment) if moment.direction == "forward" else _backward(tape, moment)
     if moment.at < len(tape.ops):
         op = tape.ops[moment.at]
         alive.op_name = op.name
@@ -46,7 +46,7 @@ def alive_at(moment: Moment) -> Alive:
 
 def _forward(tape: Tape, x: Tensor, moment: Moment) -> Alive:
     at = moment.at
-    births, deaths = lifetimes(tape, x, saved_storages(tape.ops) if moment.saves else ())
+    births, deaths = lifetimes(tape, x, _saved(tape, moment))
     storages = {x.storage: None}
     for index in range(min(at + 1, len(tape.ops))):
         storages.update(dict.fromkeys(births[index]))
@@ -56,8 +56,12 @@ def _forward(tape: Tape, x: Tensor, moment: Moment) -> Alive:
     return Alive(storages)
 
 
-def _backward(tape: Tape, at: int) -> Alive:
-    state = next(state for state in walk_back(tape, saved_storages(tape.ops)) if state.index == at)
+def _saved(tape: Tape, moment: Moment) -> dict[Storage, int]:
+    return held_storages(tape, moment.holds) if moment.saves else dict.fromkeys(moment.holds, 1)
+
+
+def _backward(tape: Tape, moment: Moment) -> Alive:
+    state = next(state for state in walk_back(tape, _saved(tape, moment)) if state.index == moment.at)
     alive = Alive(storage for storage, holders in state.holders.items() if holders)
     alive.weight_gradient_bytes = state.weight_grads
     return alive

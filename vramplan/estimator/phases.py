@@ -9,112 +9,19 @@ The peak is the largest moment. Sizes may be arrays; then only the sums mean som
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from ..model import Block
 from ..recipe import BYTES_PER_ELEMENT
 from ..step.block import block as block_tape
-from ..step.entry import cast_cache_bytes, entry_bytes, mask_bytes, rotary_tables_bytes, stream_dtype
+from ..step.entry import cast_cache_bytes, entry_bytes, stream_dtype
 from ..step.head import embedding_gradient_bytes, head
-from ..step.memory import Fold, fold, forward_without_saving, saved_storages, sum_bytes
-from ..step.optimizer import OptimizerMemory, optimizer_memory
+from ..step.memory import fold, forward_without_saving, saved_storages, sum_bytes
 from ..step.setting import Setting
 from ..step.sharding import Place, Sharding, sharding
-from ..step.tape import Storage, Tape, Tensor
-from ..step.weights import buffers, largest_matrix_bytes, total, trainable
-from ..units import MIB, allocated, largest
+from ..step.weights import total, trainable
+from ..units import allocated, largest
+from .moment import Direction, Layer, Moment, Static
 from .result import PhaseName
-
-CUBLAS_WORKSPACE_BYTES = 2 * (8 * MIB + 128 * 1024)
-"""cuBLAS and cuBLASLt take 8.125 MiB each from the allocator (aten/cuda/CublasHandlePool.cpp)."""
-CUBLAS_WORKSPACE_HOPPER_BYTES = 2 * 32 * MIB
-"""On sm90."""
-
-Direction = Literal["forward", "backward"]
-
-
-class Static:
-    """Bytes that stay on the device through the step."""
-
-    __slots__ = (
-        "adapters", "base", "batch", "buckets", "buffers", "inputs", "load_extra", "mask", "master", "optimizer",
-        "quantized", "tables", "total", "trainable", "workspace",
-    )  # fmt: skip
-
-    def __init__(self, c: Setting, shared: Sharding) -> None:
-        self.quantized = shared.quantized()
-        self.base = shared.base()
-        self.adapters = shared.adapters()
-        self.buffers = buffers(c)
-        self.trainable = shared.gradients()
-        self.optimizer: OptimizerMemory = optimizer_memory(
-            c.recipe.optimizer, shared.trained(), wide_embeddings=c.stack.wide_embedding_states
-        )
-        self.master = shared.master_bytes()
-        """What the optimizer updates in the stead of 16-bit weights."""
-        self.buckets = shared.buckets()
-        self.load_extra = largest_matrix_bytes(c)
-        tensors = 3 if c.stack.attention_mask == "full" else 2
-        self.inputs = tensors * allocated(c.tokens * 8)
-        self.mask = mask_bytes(c)
-        self.tables = rotary_tables_bytes(c)
-        self.batch = self.inputs + self.mask + self.tables
-        """Gone before the optimizer step."""
-        hopper = c.gpu is not None and c.gpu.compute_capability is not None and c.gpu.compute_capability[0] == 9
-        self.workspace = CUBLAS_WORKSPACE_HOPPER_BYTES if hopper else CUBLAS_WORKSPACE_BYTES
-        self.total = (
-            self.quantized + self.base + self.adapters + self.buffers + self.batch + self.workspace
-            + self.optimizer.state_bytes + self.master + self.buckets
-        )  # fmt: skip
-
-
-class Layer:
-    """One kind of decoder layer, folded."""
-
-    __slots__ = ("count", "fold", "holds", "input_bytes", "pinned_bytes", "spec", "tape", "x")
-
-    def __init__(self, spec: Block, tape: Tape, x: Tensor, *, checkpointed: bool) -> None:
-        self.spec, self.tape, self.x = spec, tape, x
-        self.holds = (x.storage,) if checkpointed else tuple(tape.pins)
-        # a checkpoint keeps the layer's input anyway
-        self.pinned_bytes = sum_bytes(storage for storage in tape.pins if not (checkpointed and storage is x.storage))
-        self.fold: Fold = fold(tape, x, self.holds)
-        self.count = spec.count
-        self.input_bytes = x.bytes
-
-
-class Moment:
-    """A point of the step at which memory can peak."""
-
-    __slots__ = (
-        "activations", "at", "bytes", "direction", "extra", "gradients", "holds", "phase", "saves", "shared", "tape",
-        "tape_bytes", "x",
-    )  # fmt: skip
-
-    def __init__(
-        self, phase: PhaseName, static: Any, *, activations: Any = 0, gradients: Any = 0, extra: Any = 0,
-        shared: Any = 0, tape_bytes: Any = 0, tape: Tape | None = None, x: Tensor | None = None,
-        direction: Direction = "forward", at: int = 0, saves: bool = True, holds: tuple[Storage, ...] = (),
-    ) -> None:  # fmt: skip
-        self.phase: PhaseName = phase
-        self.activations = activations
-        """Kept by layers other than the one that runs."""
-        self.gradients = gradients
-        """Of weights, made before."""
-        self.extra = extra
-        """Held by variables of the loop, or temporaries of the optimizer."""
-        self.shared = shared
-        """Gathered weights and gradients under way, where several GPUs share."""
-        self.tape_bytes = tape_bytes
-        self.tape = tape
-        self.x = x
-        self.direction = direction
-        self.saves = saves
-        """Whether autograd keeps what it saves: not in the forward of a checkpointed layer."""
-        self.holds = holds
-        """Kept to the end of the tape: by a checkpoint its input, by nodes of the graph what they pin."""
-        self.at = at
-        self.bytes = static + activations + gradients + extra + shared + tape_bytes
 
 
 def _layers(c: Setting) -> list[Layer]:
@@ -193,11 +100,9 @@ class StepMemory:
         pinned = last.pinned_bytes if self.c.recipe.checkpointing else 0  # being made
         others = self.activations - self._kept(last) - pinned
         made = self._made(0)
-        weights = last.tape.weights
-        keeps = self.c.model.returns_attention and self.c.recipe.checkpointing and weights is not None
-        before: Any = weights.bytes if keeps and weights is not None else 0
-
         saves = not self.c.recipe.checkpointing
+        weights = last.tape.weights if self.c.model.returns_attention and not saves else None
+        before: Any = weights.bytes if weights is not None else 0
         casts = 0 if saves else cast_cache_bytes(self.c)
 
         def tail(phase: PhaseName, place: Place, tape_bytes: Any, at: int, extra: Any) -> Moment:

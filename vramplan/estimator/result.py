@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from ..gpu import Gpu
 from ..model import Model
 from ..recipe import Method, ResolvedRecipe
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from ..price import Price
+    from ..profile import Profile
 
 Group = Literal[
     "weights", "adapters", "gradients", "optimizer", "activations", "logits", "workspace", "context", "allocator"
@@ -16,6 +23,8 @@ Source = Literal["exact", "fitted", "assumed"]
 """`exact` follows from shapes and library code; `fitted` from measured records; `assumed` has neither behind it."""
 Verdict = Literal["fits", "tight", "does_not_fit"]
 PhaseName = Literal["load", "forward", "loss", "backward", "optimizer_step"]
+Bound = Literal["matrix", "memory", "launches", "dequantization", "communication"]
+"""What the time of a step goes into."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +82,54 @@ class Lever:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedTerm:
+    """One part of the time of a step."""
+
+    name: str
+    bound: Bound
+    duration_s: float
+    source: Source
+    formula: str
+    """The formula with this step's numbers in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """Time of one optimizer step: `grad_accum` micro-batches and the optimizer. Tokens are those of full length."""
+
+    tokens_per_s_per_gpu: float
+    interval: tuple[float, float]
+    """Of tokens_per_s_per_gpu: about nine in ten runs lie inside."""
+    step_time_s: float
+    bound_by: Bound
+    """What takes the largest part of the step."""
+    source: Source
+    """`fitted` with a profile, `assumed` where the efficiencies are those of published runs."""
+    shares: Mapping[Bound, float] = field(default_factory=dict)
+    """Part of the step time by what it goes into; they add up to 1."""
+    flops_per_token: float = 0.0
+    """Executed, recomputation included."""
+    mfu: float | None = None
+    """Part of the card's dense peak, recomputation not counted."""
+    terms: tuple[SpeedTerm, ...] = ()
+    """Worked out for `explain`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostRate:
+    """Money for speed, by one dated price."""
+
+    usd_per_hour: Decimal
+    """Per GPU."""
+    usd_per_million_tokens: Decimal
+    interval: tuple[Decimal, Decimal]
+    """Of usd_per_million_tokens, from the interval of the speed."""
+    price: Price
+    stale: bool = False
+    """The price is older than `price.STALE_AFTER_DAYS`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """One method of training one model on one card."""
 
@@ -87,6 +144,10 @@ class Estimate:
     notes: tuple[str, ...]
     levers: tuple[Lever, ...] = ()
     """Single changes, most saved bytes first; worked out for `explain` and where nothing fits."""
+    speed: Speed | None = None
+    """None where no GPU was named, or its peak or bandwidth is not known (a note says so)."""
+    cost: CostRate | None = None
+    """None without a speed or a price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +160,8 @@ class Answer:
     smallest_gpus: tuple[Gpu, ...] = ()
     """Where nothing fits: the smallest cards of the catalogue that hold the leanest method asked for."""
     smallest_gpus_method: Method | None = None
+    profile: Profile | None = None
+    """Measurements that these estimates rest on."""
 
     @property
     def any_fits(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..recipe import BYTES_PER_ELEMENT
 from ..step.weights import quantized, unquantized
-from .phases import Moment, StepMemory
+from .moment import Moment
+from .phases import StepMemory
 from .result import Group, PhaseName, Source, Term
 
 EVERYWHERE: tuple[PhaseName, ...] = ("load", "forward", "loss", "backward", "optimizer_step")

@@ -9,21 +9,27 @@ from ..recipe import BYTES_PER_ELEMENT
 from ..step.setting import Setting
 from ..step.weights import Part, adapters, quantized, total, unquantized
 from .composition import Alive, alive_at
-from .phases import Moment, StepMemory
+from .moment import Moment
+from .phases import StepMemory
 from .result import Group, PhaseName, Source, Term
 from .tiers import Tiers
 
 ALL: tuple[PhaseName, ...] = ("load", "forward", "loss", "backward", "optimizer_step")
 STEP: tuple[PhaseName, ...] = ALL[1:]
+RUN: tuple[PhaseName, ...] = ALL[1:4]
+"""While there is a batch."""
 
 
 def terms(step: StepMemory, tier: Tiers) -> tuple[Term, ...]:
     """Every term, statics first. Those of the allocator and the context lie on top of the allocated peak."""
     moment = max(step.moments, key=lambda m: m.bytes)
     alive = alive_at(moment)
-    parts = [
-        *_weights(step.c), *_states(step, moment, alive), *_activations(step, moment), *_running(step, moment, alive)
-    ]  # fmt: skip
+    weights = _weights(step.c)
+    if step.c.recipe.gpus > 1:
+        from .shared_terms import passing_terms, weight_terms
+
+        weights = [*weight_terms(step), *passing_terms(step, moment)]
+    parts = [*weights, *_states(step, moment, alive), *_activations(step, moment), *_running(step, moment, alive)]
     parts.append(
         _term(
             "cuBLAS workspaces", "workspace", step.static.workspace, STEP, "exact", "2 workspaces of the matrix library"
@@ -32,7 +38,9 @@ def terms(step: StepMemory, tier: Tiers) -> tuple[Term, ...]:
     parts += _elsewhere(step, moment)
     cached = tier.reserved_bytes - tier.allocated_bytes
     parts.append(
-        _term("cached blocks", "allocator", cached, STEP, "assumed", "buffers that phases do not share (tiers)")
+        _term(
+            "cached blocks", "allocator", cached, STEP, tier.cached_source, "buffers that phases do not share (tiers)"
+        )
     )
     parts.append(
         _term("CUDA context", "context", tier.context_bytes, ALL, tier.context_source, "driver, kernels, libraries")
@@ -127,8 +135,11 @@ def _activations(step: StepMemory, moment: Moment) -> list[Term]:
     c = step.c
     size = BYTES_PER_ELEMENT[step.layers[0].x.dtype]
     found = [
-        _term("batch", "activations", step.static.inputs, STEP, "exact", f"{c.tokens:,} tokens x 8 B, ids and labels"),
-        _term("attention mask", "activations", step.static.mask, STEP, "exact", f"{c.batch} x {c.seq_len:,}² entries"),
+        _term("batch", "activations", step.static.inputs, RUN, "exact", f"{c.tokens:,} tokens x 8 B, ids and labels"),
+        _term("attention mask", "activations", step.static.mask, RUN, "exact", f"{c.batch} x {c.seq_len:,}² entries"),
+        _term(
+            "rotary tables", "activations", step.static.tables, RUN, "exact", f"cos and sin of {c.seq_len:,} positions"
+        ),
         _term("buffers", "weights", step.static.buffers, ALL, "exact", f"{c.model.layers} layers"),
     ]
     if c.recipe.checkpointing:
@@ -137,7 +148,10 @@ def _activations(step: StepMemory, moment: Moment) -> list[Term]:
     else:
         formula = f"{c.model.layers} layers, what autograd saves in each"
         name = "saved activations"
-    found.append(_term(name, "activations", moment.activations, ("forward", "loss", "backward"), "exact", formula))
+    found.append(_term(name, "activations", moment.activations, RUN, "exact", formula))
+    if moment.phase in ("forward", "loss") and moment.extra:
+        formula = "weights that autocast cast, attention weights of the layer before"
+        found.append(_term("held by the forward", "activations", moment.extra, (moment.phase,), "exact", formula))
     if moment.phase == "backward" and moment.extra:
         found.append(
             _term("held by the loop", "logits", moment.extra, ("backward",), "exact", "outputs kept in a variable")
@@ -180,7 +194,8 @@ def _tensors(size: int, count: int, tokens: int) -> str:
 def _elsewhere(step: StepMemory, binding: Moment) -> list[Term]:
     """Peaks of other phases, for those who ask what logits or the optimizer step would take."""
     found: list[Term] = []
-    loss = max(step.head.forward_peak, step.head.loss_peak, step.head.backward_peak)
+    head = step.head
+    loss = max(head.forward_peak, head.returned_peak, head.loss_peak, head.backward_peak)
     if binding.tape is not step.tail.tape and binding.phase != "loss":
         formula = f"{step.c.tokens:,} tokens x {step.c.model.vocab_size:,} entries, {step.c.recipe.loss} loss"
         found.append(_term("logits and loss", "logits", loss, ("loss",), "exact", formula))

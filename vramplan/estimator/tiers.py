@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..gpu import Gpu
 from ..units import MIB, either, largest, share, smallest
-from .phases import Moment, StepMemory
+from .moment import Moment
+from .phases import StepMemory
 from .result import Source
 
 if TYPE_CHECKING:

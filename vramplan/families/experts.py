@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..model import Attention, Block, Experts, Linear, Model, Norm
+from ..model import Attention, Block, Experts, Linear, Model, Norm, RouterScores
 from .config import Config
 from .parts import (
     blocks_of,
@@ -16,6 +16,7 @@ from .parts import (
     model,
     projection_norms,
     read_mlp,
+    scaled,
     separate_attention,
 )
 from .shape import Shape, activation, read_shape, rope_layers, rotary_dim, sliding_layers
@@ -31,6 +32,7 @@ def mixture(
     width: str = "intermediate_size",
     bias: bool = False,
     shared: int = 0,
+    scores: RouterScores = "input",
 ) -> Experts:
     """The experts of a layer; the names are the config's keys. `shared` = width of the expert that all tokens pass."""
     experts = c.size(count)
@@ -47,12 +49,13 @@ def mixture(
         bias=bias,
         activation=act,
         shared=gated_mlp(s.hidden, shared, act) if shared else None,
+        scores=scores,
     )
 
 
 def mixtral(c: Config) -> Model:
     s = read_shape(c, kv_heads="required")
-    return decoder(c, s, layer(s, separate_attention(s, window=c.window(None)), mixture(c, s)))
+    return decoder(c, s, layer(s, separate_attention(s, window=c.window(None)), mixture(c, s, scores="fp32")))
 
 
 def olmoe(c: Config) -> Model:
@@ -66,8 +69,7 @@ def granitemoe(c: Config) -> Model:
     s = read_shape(c)
     bias = c.flag("attention_bias", default=False)
     attention = separate_attention(s, qkv_bias=bias, output_bias=bias)
-    described = decoder(c, s, layer(s, attention, mixture(c, s, router="router")))
-    return replace(described, embedding_scale=True, logit_scale=True)
+    return scaled(decoder(c, s, layer(s, attention, mixture(c, s, router="router"))))
 
 
 def phimoe(c: Config) -> Model:
@@ -89,7 +91,8 @@ def minimax_m2(c: Config) -> Model:
     s = read_shape(c, kv_heads="required", head_dim="required")
     rotary = c.size("rotary_dim", limit=s.head_dim) if c.has("rotary_dim") else rotary_dim(c, s.head_dim)
     attention = separate_attention(s, rotary=rotary, qk_norms=projection_norms(s))
-    return decoder(c, s, layer(s, attention, mixture(c, s)))
+    experts = mixture(c, s, scores="fp32")
+    return decoder(c, s, replace(layer(s, attention, experts), buffers=(2 * experts.count,)))  # the correction
 
 
 def gpt_oss(c: Config) -> Model:
@@ -130,7 +133,7 @@ def qwen2_moe(c: Config) -> Model:
     shared = c.size("shared_expert_intermediate_size")
     experts = mixture(c, s, count="num_experts", width="moe_intermediate_size", shared=shared)
     gate = Linear(name="shared_expert_gate", inputs=s.hidden, outputs=1)
-    return _qwen_moe(c, s, attention, replace(experts, shared_gate=gate))
+    return _qwen_moe(c, s, attention, replace(experts, shared_gate=gate, shared_first=True))
 
 
 def qwen3_moe(c: Config) -> Model:
@@ -158,12 +161,13 @@ def ernie4_5_moe(c: Config) -> Model:
         width="moe_intermediate_size",
         shared=width * c.count("moe_num_shared_experts"),
     )
+    experts = replace(experts, router_fp32=True, shared_first=True)
     dense, attention = read_mlp(c, s), separate_attention(s)
 
     def block(sparse: bool) -> Block:
         if not sparse:
             return layer(s, attention, dense)
-        return replace(layer(s, attention, experts), extra_parameters=experts.count)
+        return replace(layer(s, attention, experts), extra_parameters=(experts.count,))
 
     sparse_layers = [i >= first and (i + 1) % interval == 0 for i in range(s.layers)]
     return replace(decoder(c, s, *blocks_of(sparse_layers, block), tied=True), attention_dropout=0.0)
@@ -180,15 +184,23 @@ def glm4_moe(c: Config) -> Model:
     return decoder(c, s, *dense_then_experts(c, s, attention))
 
 
+def corrected(block: Block) -> Block:
+    """With the fp32 correction of the router's scores, one figure an expert (e_score_correction_bias)."""
+    experts = block.feed_forward
+    return replace(block, buffers=(4 * experts.count,)) if isinstance(experts, Experts) else block
+
+
 def dense_then_experts(c: Config, s: Shape, attention: Attention) -> tuple[Block, ...]:
-    """DeepSeek's order: `first_k_dense_replace` layers with an MLP, experts in all others."""
+    """DeepSeek's order: `first_k_dense_replace` layers with an MLP, experts in all others. V2 corrects no scores."""
     dense = c.count("first_k_dense_replace")
     shared = c.size("moe_intermediate_size") * c.size("n_shared_experts")
-    experts = mixture(c, s, count="n_routed_experts", width="moe_intermediate_size", shared=shared)
+    scores: RouterScores = "fp32" if c.word("model_type") == "deepseek_v2" else "product"
+    experts = mixture(c, s, count="n_routed_experts", width="moe_intermediate_size", shared=shared, scores=scores)
     mlp = read_mlp(c, s)
-    return blocks_of(
+    blocks = blocks_of(
         [i < dense for i in range(s.layers)], lambda is_dense: layer(s, attention, mlp if is_dense else experts)
     )
+    return blocks if c.word("model_type") == "deepseek_v2" else tuple(corrected(block) for block in blocks)
 
 
 def llama4(c: Config) -> Model:

@@ -30,7 +30,6 @@ def gemma(c: Config) -> Model:
     block = layer(s, separate_attention(s, qkv_bias=bias, output_bias=bias), mlp, norms)
     return replace(
         model(c, s, (block,), unit_rms("norm", s.hidden), tied=True),
-        embedding_scale=True,
         buffer_bytes=SCALE_BUFFER_BYTES,
     )
 
@@ -61,7 +60,6 @@ def _alternating(c: Config, *, every: int, qk_norm: bool, softcaps: tuple[bool, 
     blocks = blocks_of(sliding_layers(c, s, every=every), block)
     return replace(
         model(c, s, blocks, unit_rms("norm", s.hidden), tied=True),
-        embedding_scale=True,
         buffer_bytes=SCALE_BUFFER_BYTES,
         logit_softcap=_softcap(c, "final_logit_softcapping", softcaps[1]),
     )
@@ -78,7 +76,9 @@ def gemma2(c: Config) -> Model:
 def gemma3(c: Config) -> Model:
     # The published 4b leaves out what equals the defaults of Gemma3TextConfig, so here these figures are a rule.
     c = c.defaulting(vocab_size=262_208, num_attention_heads=8, num_key_value_heads=4, head_dim=256)
-    return _alternating(c, every=c.size("sliding_window_pattern", default=6), qk_norm=True, softcaps=(False, False))
+    every = c.size("sliding_window_pattern", default=6)
+    described = _alternating(c, every=every, qk_norm=True, softcaps=(False, False))
+    return replace(described, rotary_kinds=len(described.blocks))
 
 
 READERS = {"gemma": gemma, "gemma2": gemma2, "gemma3_text": gemma3}

@@ -56,12 +56,13 @@ def bloom(c: Config) -> Model:
     c.refuse_if(
         c.flag("apply_residual_connection_post_layernorm", default=False), "bloom with residuals behind the norms"
     )
-    mlp = plain_mlp(s.hidden, 4 * s.hidden, "gelu_tanh", ("dense_h_to_4h", "dense_4h_to_h"), bias=True)
+    mlp = plain_mlp(s.hidden, 4 * s.hidden, "gelu_bloom", ("dense_h_to_4h", "dense_4h_to_h"), bias=True)
     attention = fused_attention(s, names=("query_key_value", "dense"), bias=(True, True), alibi=True)
     block = _block(s, ("input_layernorm", "post_attention_layernorm"), attention, mlp)
     return replace(
         model(c, s, (block,), layer_norm("ln_f", s.hidden), tied=True),
         positions="alibi",
+        returns_attention=True,
         embedding_norm=layer_norm("word_embeddings_layernorm", s.hidden),
         sdpa=False,
         flash=False,
@@ -113,6 +114,7 @@ def mpt(c: Config) -> Model:
         positions="alibi",
         sdpa=False,
         flash=False,
+        returns_attention=True,
         dropout=dropout,
         attention_dropout=dropout,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..model import Attention, Linear, Model
 from .config import Config
-from .experts import dense_then_experts, mixture
+from .experts import corrected, dense_then_experts, mixture
 from .parts import blocks_of, decoder, layer, read_mlp, rms
 from .shape import Shape, read_shape
 
@@ -56,10 +56,10 @@ def glm4_moe_lite(c: Config) -> Model:
     s = _read_shape(c)
     types = c.per_layer("mlp_layer_types", s.layers) or ["dense"] + ["sparse"] * (s.layers - 1)
     shared = c.size("moe_intermediate_size") * c.size("n_shared_experts")
-    experts = mixture(c, s, count="n_routed_experts", width="moe_intermediate_size", shared=shared)
+    experts = mixture(c, s, count="n_routed_experts", width="moe_intermediate_size", shared=shared, scores="product")
     attention, mlp = latent_attention(c, s), read_mlp(c, s)
     sparse = [kind == "sparse" for kind in types]
-    return decoder(c, s, *blocks_of(sparse, lambda has: layer(s, attention, experts if has else mlp)))
+    return decoder(c, s, *blocks_of(sparse, lambda has: corrected(layer(s, attention, experts if has else mlp))))
 
 
 READERS = {"deepseek_v2": deepseek, "deepseek_v3": deepseek, "glm4_moe_lite": glm4_moe_lite, "kimi_k2": deepseek}

@@ -15,6 +15,7 @@ from .parts import (
     plain_mlp,
     read_mlp,
     rms,
+    scaled,
     separate_attention,
     squared_relu_mlp,
 )
@@ -31,7 +32,7 @@ def llama(c: Config) -> Model:
 
 def granite(c: Config) -> Model:
     """Llama with a multiplier on the embedding, the attention, the residuals and the logits."""
-    return replace(llama(c), embedding_scale=True, logit_scale=True)
+    return scaled(llama(c))
 
 
 def granite_hybrid(c: Config) -> Model:
@@ -46,12 +47,7 @@ def granite_hybrid(c: Config) -> Model:
     mlp = fused_gated_mlp(s.hidden, width, activation(c, default="silu"), ("input_linear", "output_linear"))
     bias = c.flag("attention_bias", default=False)
     attention = separate_attention(s, rotary=None if rotates else 0, qkv_bias=bias, output_bias=bias)
-    return replace(
-        decoder(c, s, layer(s, attention, mlp)),
-        embedding_scale=True,
-        logit_scale=True,
-        positions="rotary" if rotates else "none",
-    )
+    return replace(scaled(decoder(c, s, layer(s, attention, mlp))), positions="rotary" if rotates else "none")
 
 
 def mistral(c: Config) -> Model:
@@ -123,7 +119,9 @@ def apertus(c: Config) -> Model:
     mlp = plain_mlp(s.hidden, c.size("intermediate_size"), activation(c, default="xielu"), ("up_proj", "down_proj"))
     attention = separate_attention(s, qkv_bias=bias, output_bias=bias, qk_norms=head_norms(s))
     block = layer(s, attention, mlp, (rms("attention_layernorm", s.hidden), rms("feedforward_layernorm", s.hidden)))
-    return decoder(c, s, replace(block, extra_parameters=2 if mlp.activation == "xielu" else 0))
+    if mlp.activation == "xielu":
+        block = replace(block, extra_parameters=(1, 1), buffers=(2, 2))  # alpha_p, alpha_n; beta, eps
+    return decoder(c, s, block)
 
 
 def ernie(c: Config) -> Model:

@@ -62,7 +62,8 @@ def olmo3(c: Config) -> Model:
     window = c.window(4096)
     bias = c.flag("attention_bias", default=False)
     layers = [(window if slides else None, True) for slides in sliding_layers(c, s, every=4)]
-    return _post_norm(c, s, layers, projection_norms(s, "rms_wide"), bias=bias, kind="rms_wide")
+    described = _post_norm(c, s, layers, projection_norms(s, "rms_wide"), bias=bias, kind="rms_wide")
+    return replace(described, rotary_kinds=len(described.blocks))
 
 
 def exaone4(c: Config) -> Model:

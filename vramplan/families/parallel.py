@@ -101,11 +101,13 @@ def gptj(c: Config) -> Model:
     act = activation(c, "activation_function", default="gelu_new")
     width = c.size("n_inner", default=4 * s.hidden)
     mlp = plain_mlp(s.hidden, width, act, ("fc_in", "fc_out"), bias=True)
-    attention = separate_attention(s, rotary=rotary, output="out_proj")
+    attention = replace(separate_attention(s, rotary=rotary, output="out_proj"), fp32_scores=True)
     block = layer(s, attention, mlp, (layer_norm("ln_1", s.hidden),), arrangement="parallel")
+    block = replace(block, buffers=(positions * rotary * 4,))
     return replace(
         model(c, s, (block,), layer_norm("ln_f", s.hidden), tied=False, head_bias=True),
-        buffer_bytes_per_layer=positions * rotary * 4,
+        rotary_kinds=0,
+        returns_attention=True,
         sdpa=False,
         dropout=c.share("resid_pdrop", default=0.0),
         attention_dropout=c.share("attn_pdrop", default=0.0),

@@ -187,3 +187,9 @@ def model(
 def decoder(c: Config, s: Shape, *blocks: Block, tied: bool = False) -> Model:
     """A model whose last norm is Llama's."""
     return model(c, s, blocks, rms("norm", s.hidden), tied=tied)
+
+
+def scaled(plain: Model) -> Model:
+    """The same model with Granite's multipliers on the embedding, the residuals and the logits."""
+    blocks = tuple(replace(block, residual_scale=True) for block in plain.blocks)
+    return replace(plain, blocks=blocks, embedding_scale=True, logit_scale=True)

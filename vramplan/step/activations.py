@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..recipe import BYTES_PER_ELEMENT
 from .operators import add, cast, mul, scale
 from .setting import Setting
 from .tape import Tape, Tensor
@@ -15,14 +16,26 @@ def silu_mul(t: Tape, c: Setting, gate: Tensor, up: Tensor, activation: str) -> 
 
 
 def activate(t: Tape, c: Setting, x: Tensor, activation: str) -> Tensor:
-    """The activation function: torch's own kernels save x; `gelu_new` and `relu2` are written out in Python."""
+    """The activation function, a module that holds its argument."""
+    out = _activated(t, c, x, activation)
+    t.hold(x)
+    return out
+
+
+def _activated(t: Tape, c: Setting, x: Tensor, activation: str) -> Tensor:
+    """torch's own kernels save x; `gelu_new`, `relu2` and `xielu` are written out in Python."""
     if activation == "relu":
         return t.op("relu", x, saves_output=True)
     if activation == "relu2":
-        h = cast(t, t.op("relu", x, saves_output=True), "fp32" if c.autocast else x.dtype)
-        return t.op("square", h, saves=(h,), grad_workspace=2 * h.bytes)
+        applied = t.op("relu", x, saves_output=True)
+        h = cast(t, applied, "fp32" if c.autocast else x.dtype)
+        out = t.op("square", h, saves=(h,), grad_workspace=2 * h.bytes)
+        t.hold(applied)
+        return out
     if activation == "gelu_new":
         return gelu_new(t, c, x)
+    if activation == "gelu_bloom":  # GeLUFunction: one node, whose formulas are written out in both directions
+        return t.op("gelu", x, saves=(x,), workspace=2 * x.bytes, grad_workspace=4 * x.bytes)
     if activation == "xielu":
         return xielu(t, c, x)
     return t.op(activation, x, saves=(x,))
@@ -33,13 +46,14 @@ def gelu_new(t: Tape, c: Setting, x: Tensor) -> Tensor:
 
     Saves what pow reads, tanh's output, 0.5 x and 1 + tanh; under autocast pow casts x to fp32, and so the chain.
     """
+    halved = scale(t, x, "0.5 x")
     h = cast(t, x, "fp32") if c.autocast else x
     cube = t.op("pow 3", h, saves=(h,), grad_workspace=2 * h.bytes)
     cube = scale(t, cube)
     inner = scale(t, add(t, x, cube))
     tanh = t.op("tanh", inner, saves_output=True)
     shifted = t.op("1 + tanh", tanh, passes_grad=True)
-    return mul(t, scale(t, x, "0.5 x"), shifted)
+    return mul(t, halved, shifted)
 
 
 def xielu(t: Tape, c: Setting, x: Tensor) -> Tensor:
@@ -50,9 +64,12 @@ def xielu(t: Tape, c: Setting, x: Tensor) -> Tensor:
     """
     dtype = "fp32" if c.autocast else x.dtype
     trained = c.trains_base
+    condition = t.op("condition", t.source(x.elements, "int8", needs_grad=False))
     scaled = t.op("a x", x, dtype=dtype, saves=(x,) if trained else ())
     above = add(t, mul(t, scaled, x, "a x^2"), scale(t, x))
     least = t.op("min", x, saves=(x,))
-    below = add(t, t.op("expm1", least, dtype=dtype, saves_output=True), x, "expm1 - x")
+    size = x.elements * BYTES_PER_ELEMENT[dtype]
+    exponential = t.op("expm1", least, dtype=dtype, saves_output=True, grad_workspace=size)
+    below = add(t, exponential, x, "expm1 - x")
     below = add(t, t.op("times a'", below, saves=(below,) if trained else ()), scale(t, x))
-    return t.op("where", above, below, saves=(t.keep("condition", x.elements, "int8"),))
+    return t.op("where", above, below, saves=(condition,))

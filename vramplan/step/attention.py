@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..model import Attention
-from ..units import allocated, ceil_div
+from ..units import allocated, ceil_div, largest, smallest
 from .norms import norm
 from .operators import add, cast, contiguous, dropout, linear, promoted, rotary, scale
 from .setting import Setting
@@ -19,6 +19,7 @@ def attention(t: Tape, c: Setting, x: Tensor, a: Attention) -> Tensor:
     if c.stack.use_cache and not c.recipe.checkpointing:
         k, v = t.op("cache keys", k), t.op("cache values", v)
     out = linear(t, c, kernel(t, c, q, k, v, a), a.output)
+    t.hold(x, q, k, v)  # variables of the module's forward
     t.scope = before
     return out
 
@@ -79,49 +80,104 @@ def kernel(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -
     The kernels answer in the memory order of q: tokens before heads, unless q came out of torch.cat; then the
     output is copied before it is projected.
     """
-    groups = a.heads // a.kv_heads
+    groups, single = a.heads // a.kv_heads, a.kv_heads == 1
     if c.attention == "eager":
-        return eager(t, c, q, _expanded(t, k, groups), _expanded(t, v, groups), a)
+        return eager(t, c, q, k, v, a)
     dtype = c.autocast or (c.compute_dtype if c.attention == "flash2" else q.dtype)
     q, k, v = cast(t, q, dtype), cast(t, k, dtype), cast(t, v, dtype)
     if c.attention == "sdpa-math":
         return math(t, c, q, k, v, a)
-    expands = c.attention == "sdpa-mem-efficient" or c.stack.expands_kv
+    masked = c.slides(a)
+    # sdpa's flash takes no mask and no value heads of another size (sdp_utils.cpp)
+    flash = c.attention == "flash2" and not masked
+    flash = flash and (c.recipe.attention == "flash2" or a.qk_head_dim == a.v_head_dim)
+    expands = not flash or c.stack.expands_kv
     if expands:
-        k, v = _expanded(t, k, groups), _expanded(t, v, groups)
-    out = fused(t, c, q, k, v, a, grouped=groups > 1 and not expands)
+        k, v = _expanded(t, k, groups, single=single), _expanded(t, v, groups, single=single)
+    out = (
+        flash_kernel(t, c, q, k, v, a, grouped=groups > 1 and not expands)
+        if flash
+        else efficient(t, c, q, k, v, a, masked=masked)
+    )
     joined = a.layout == "latent" or a.rotary_joined or 0 < a.rotary_dim < a.qk_head_dim
     return contiguous(t, out) if joined and not c.stack.fused_rope else out
 
 
-def _expanded(t: Tape, x: Tensor, groups: int) -> Tensor:
-    """`repeat_kv`: a copy for every query head."""
-    return x if groups == 1 else t.op("repeat_kv", x, elements=x.elements * groups, grad_workspace=0)
+def _expanded(t: Tape, x: Tensor, groups: int, *, single: bool = False) -> Tensor:
+    """`repeat_kv`: a copy for every query head; of a single head a view does."""
+    if groups == 1:
+        return x
+    if single:
+        return t.split(x, x.elements * groups)[0]
+    return t.op("repeat_kv", x, elements=x.elements * groups)
 
 
-def fused(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention, *, grouped: bool) -> Tensor:
-    """Flash attention 2 and the memory-efficient kernel: save q, k, v, the output and one fp32 log-sum-exp a row.
+def _broadcast(t: Tape, c: Setting, k: Tensor, v: Tensor, groups: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """A product of batches spreads a single head over the query heads: copies where there are several sequences, else
+    the heads themselves are what is saved."""
+    several = (c.batch > 1) * 1
+    kept = t.keep("single head", (k.storage.bytes + v.storage.bytes) * (1 - several), "int8")
+    copies = (t.op("broadcast", x, elements=x.elements * groups * several) for x in (k, v))
+    return next(copies), next(copies), (kept,)
 
-    Flash backwards takes an fp32 accumulator of q's shape, and, with grouped heads, dk and dv for every query head
-    (flash_api.cpp, mha_bwd: dq_accum, dk_expanded, dv_expanded); memory-efficient takes fp32 accumulators for 16-bit
-    inputs (kernel_backward.h, workspace_size). Both keep one fp32 a row (softmax_d, delta).
+
+def flash_kernel(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention, *, grouped: bool) -> Tensor:
+    """Flash attention 2: saves q, k, v, the output and one fp32 log-sum-exp a row.
+
+    Backwards it takes an fp32 accumulator of q's shape, one fp32 a row (softmax_d), and, with grouped heads, dk and dv
+    for every query head (flash_api.cpp, mha_bwd: dq_accum, dk_expanded, dv_expanded).
     """
-    rows = c.tokens * a.heads
-    lse = t.keep("log-sum-exp", rows, "fp32")
-    workspace: Any = allocated(rows * 4)
-    flash = c.attention == "flash2"
-    if flash:
-        padded = ceil_div(a.qk_head_dim, 32) * 32
-        workspace = workspace + allocated(c.batch * (ceil_div(c.seq_len, 128) * 128) * a.heads * padded * 4)
-        if grouped:
-            workspace = workspace + 2 * q.bytes
-    elif q.dtype != "fp32":
-        workspace = workspace + allocated(q.elements * 4)
-    flops = 4 * c.batch * a.heads * a.qk_head_dim * c.seq_len * c.seq_len
-    out = c.tokens * a.heads * a.v_head_dim
-    result = t.op("flash" if flash else "efficient", q, k, v, elements=out, saves=(q, k, v, lse), saves_output=True,
-                  grad_workspace=workspace, flops=flops)  # fmt: skip
-    return result
+    padded = ceil_div(a.qk_head_dim, 32) * 32
+    workspace: Any = allocated(c.tokens * a.heads * 4)
+    workspace = workspace + allocated(c.batch * (ceil_div(c.seq_len, 128) * 128) * a.heads * padded * 4)
+    return _fused(t, c, "flash", q, k, v, a, workspace + (2 * q.bytes if grouped else 0))
+
+
+def efficient(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention, *, masked: bool) -> Tensor:
+    """The memory-efficient kernel: saves q, k, v, the output, one fp32 log-sum-exp a row, and a mask, which sdpa writes
+    out for each layer in q's dtype (aten/native/transformers/attention.cpp, convert_boolean_attn_mask).
+
+    For 16-bit inputs it takes an fp32 accumulator of q's shape backwards, and one of the output where the value head is
+    wider than the registers (kernel_backward.h, workspace_size; kernel_forward.h, kNeedsOutputAccumulatorBuffer).
+    """
+    wide = q.dtype == "fp32"
+    workspace: Any = allocated(c.tokens * a.heads * 4)
+    if not wide:
+        workspace = workspace + allocated(q.elements * 4 + _key_accumulators(c, a))
+    inside: Any = 0 if wide or a.v_head_dim <= 128 else allocated(c.tokens * a.heads * a.v_head_dim * 4)
+    mask = t.op("mask", t.source(c.tokens * c.seq_len, q.dtype, needs_grad=False)) if masked else None
+    return _fused(t, c, "efficient", q, k, v, a, workspace, inside, mask)
+
+
+def _key_accumulators(c: Setting, a: Attention) -> Any:
+    """fp32 blocks of 64 keys and values where a head is too wide for registers: one for each part that the keys are
+    split into, at most 200 over all heads (attention_backward.cu, num_splits_key)."""
+    if a.qk_head_dim <= 128:
+        return 0
+    parts = largest(smallest(ceil_div(c.seq_len, 64), 200 // (c.batch * a.heads)), 1)
+    return 2 * c.batch * a.heads * parts * 64 * ceil_div(a.qk_head_dim, 128) * 128 * 4
+
+
+def _fused(
+    t: Tape, c: Setting, name: str, q: Tensor, k: Tensor, v: Tensor, a: Attention, workspace: Any, inside: Any = 0,
+    mask: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    lse = t.keep("log-sum-exp", c.tokens * a.heads, "fp32")
+    saves = (q, k, v, lse) if mask is None else (q, k, v, lse, mask)
+    pairs = attended_pairs(c, a) if mask is None else c.seq_len * c.seq_len  # a mask is added, not passed over
+    flops = 2 * c.batch * a.heads * (a.qk_head_dim + a.v_head_dim) * pairs
+    return t.op(name, q, k, v, elements=c.tokens * a.heads * a.v_head_dim, saves=saves, saves_output=True,
+                workspace=inside, grad_workspace=workspace, flops=flops)  # fmt: skip
+
+
+def attended_pairs(c: Setting, a: Attention) -> Any:
+    """Pairs of a query and a key that a fused kernel works on, for one sequence and head.
+
+    Causal kernels pass over the blocks above the diagonal, and outside a sliding window: S (S + 1) / 2, or
+    w S - w (w - 1) / 2 for a window of w tokens.
+    """
+    width = c.seq_len if a.window is None else smallest(c.seq_len, a.window)
+    return width * c.seq_len - width * (width - 1) // 2
 
 
 def eager(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -> Tensor:
@@ -131,25 +187,39 @@ def eager(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) ->
     temporary (aten/native/cuda/SoftMax.cu, softmax_backward_cuda_out).
     """
     square = c.batch * a.heads * c.seq_len * c.seq_len
-    flops = 2 * square * a.qk_head_dim
+    own, groups = q.dtype, a.heads // a.kv_heads
+    kept: tuple[Tensor, ...] = ()
+    if a.kv_heads > 1:
+        k, v = _expanded(t, k, groups), _expanded(t, v, groups)
+    if a.fp32_scores:
+        q, k = cast(t, q, "fp32"), cast(t, k, "fp32")
     dtype = c.autocast or q.dtype
-    q, k, v = cast(t, q, dtype), cast(t, k, dtype), cast(t, v, dtype)
-    if a.layout == "fused" and a.rotary_dim:
+    q, k, v = cast(t, q, dtype), cast(t, k, dtype), cast(t, v, c.autocast or v.dtype)
+    if a.kv_heads == 1 and groups > 1:
+        k, v, kept = _broadcast(t, c, k, v, groups)
+    elif a.layout == "fused" and a.rotary_dim:
         v = contiguous(t, v)  # a product of batches wants its own memory, and frees the fused q, k and v
-    scores = t.op("q k^T", q, k, elements=square, saves=(q, k), flops=flops)
+    scores = t.op("q k^T", q, k, elements=square, saves=(q, k, *kept), flops=2 * square * a.qk_head_dim)
     scores = scale(t, scores)
     if a.softcap:
         scores = scale(t, t.op("tanh", scale(t, scores), saves_output=True))
+    raw = scores
     scores = add(t, scores, t.source(0, promoted(dtype, c.embedding_dtype), needs_grad=False), "mask")
     if a.sinks:
         weights = _softmax_with_sinks(t, scores)
     else:
-        if scores.dtype == "bf16":  # fp16 goes to fp32 inside the kernel (aten/native/SoftMax.cpp, half_to_float)
-            scores = cast(t, scores, "fp32")
-        weights = t.op("softmax", scores, dtype="fp32", saves_output=True, grad_workspace=allocated(square * 4))
-        weights = cast(t, weights, dtype)
-    weights = dropout(t, weights, c.model.attention_dropout)
-    out = t.op("weights v", weights, v, elements=c.tokens * a.heads * a.v_head_dim, saves=(weights, v), flops=flops)
+        # fp16 goes to fp32 inside the kernel (aten/native/SoftMax.cpp, half_to_float)
+        wide = cast(t, scores, "fp32") if scores.dtype == "bf16" else scores
+        weights = t.op("softmax", wide, dtype="fp32", saves_output=True, grad_workspace=allocated(square * 4))
+        t.hold(scores)
+        weights = cast(t, weights, own)
+    t.weights = weights = dropout(t, weights, c.model.attention_dropout)
+    weights = cast(t, weights, v.dtype)
+    out = t.op("weights v", weights, v, elements=c.tokens * a.heads * a.v_head_dim, saves=(weights, v),
+               flops=2 * square * a.v_head_dim)  # fmt: skip
+    if a.alibi:
+        # variables of their own in the library's forward, in BLOOM's with and without the mask
+        t.hold(scores, *((raw,) if c.model.model_type == "bloom" else ()))
     return contiguous(t, out)
 
 
@@ -169,10 +239,16 @@ def math(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -> 
     square = c.batch * a.heads * c.seq_len * c.seq_len
     dtype = q.dtype
     q, k, v = cast(t, q, "fp32"), cast(t, k, "fp32"), cast(t, v, "fp32")
-    k, v = _expanded(t, k, groups), _expanded(t, v, groups)
-    q, k = scale(t, q), scale(t, k)
-    scores = t.op("q k^T", q, k, elements=square, saves=(q, k))
+    kept: tuple[Tensor, ...] = ()
+    if c.model.model_type == "falcon":
+        q, k = scale(t, q), scale(t, k)
+        k, v, kept = _broadcast(t, c, k, v, groups)
+    else:
+        k, v = _expanded(t, k, groups), _expanded(t, v, groups)
+        q, k = scale(t, q), scale(t, k)
+    scores = t.op("q k^T", q, k, elements=square, saves=(q, k, *kept), flops=2 * square * a.qk_head_dim)
     scores = add(t, scores, t.source(0, "fp32", needs_grad=False), "causal bias")
     weights = t.op("softmax", scores, saves_output=True, grad_workspace=allocated(square * 4))
-    out = t.op("weights v", weights, v, elements=c.tokens * a.heads * a.v_head_dim, saves=(weights, v))
+    out = t.op("weights v", weights, v, elements=c.tokens * a.heads * a.v_head_dim, saves=(weights, v),
+               flops=2 * square * a.v_head_dim)  # fmt: skip
     return contiguous(t, cast(t, out, dtype))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..model import Block, Experts, Mlp
+from ..recipe import BYTES_PER_ELEMENT
+from ..units import allocated
 from .activations import activate, silu_mul
 from .attention import attention
 from .norms import norm
-from .operators import add, cast, dropout, linear, mul, scale, weight_bytes
+from .operators import add, cast, contiguous, dropout, linear, mul, promoted, scale, weight_bytes
 from .setting import Setting
 from .tape import Tape, Tensor
 
@@ -18,14 +20,18 @@ def block(c: Setting, spec: Block, dtype: str, *, needs_grad: bool = True) -> tu
     t = Tape()
     x = t.source(c.tokens * c.model.hidden_size, dtype, needs_grad=needs_grad, name="block input")
     t.outputs = (_ARRANGEMENTS[spec.arrangement](t, c, x, spec),)
+    if t.weights is not None:
+        t.hold(t.weights)
     return t, x
 
 
 def _pre(t: Tape, c: Setting, x: Tensor, spec: Block) -> Tensor:
     """x + attention(norm(x)), then x + mlp(norm(x)): Llama and most others."""
     first, second = spec.norms
-    x = add(t, x, _hidden_dropout(t, c, attention(t, c, norm(t, c, x, first), spec.attention)), "residual 1")
-    return add(t, x, _hidden_dropout(t, c, feed_forward(t, c, norm(t, c, x, second), spec)), "residual 2")
+    y = _hidden_dropout(t, c, attention(t, c, norm(t, c, x, first), spec.attention))
+    x = add(t, x, scale(t, y, "multiplier") if spec.residual_scale else y, "residual 1")
+    y = _hidden_dropout(t, c, feed_forward(t, c, norm(t, c, x, second), spec))
+    return add(t, x, scale(t, y, "multiplier") if spec.residual_scale else y, "residual 2")
 
 
 def _post(t: Tape, c: Setting, x: Tensor, spec: Block) -> Tensor:
@@ -66,6 +72,7 @@ def feed_forward(t: Tape, c: Setting, x: Tensor, spec: Block) -> Tensor:
     before, t.scope = t.scope, f"{t.scope}mlp."
     ff = spec.feed_forward
     out = mlp(t, c, x, ff) if isinstance(ff, Mlp) else experts(t, c, x, ff)
+    t.hold(x)  # the module's argument
     t.scope = before
     return out
 
@@ -78,7 +85,11 @@ def mlp(t: Tape, c: Setting, x: Tensor, ff: Mlp) -> Tensor:
         joint = linear(t, c, x, ff.inputs[0])
         half = joint.elements // 2
         gate, up = t.split(joint, half, half)
-        return linear(t, c, silu_mul(t, c, gate, up, ff.activation), ff.output)
+        if c.stack.fused_mlp:  # the kernel wants its own memory of each (liger_kernel/ops/utils.py, ensure_contiguous)
+            gate, up = contiguous(t, gate), contiguous(t, up)
+        out = linear(t, c, silu_mul(t, c, gate, up, ff.activation), ff.output)
+        t.hold(joint)
+        return out
     gate = linear(t, c, x, ff.inputs[0])
     if c.stack.fused_mlp:
         return linear(t, c, silu_mul(t, c, gate, linear(t, c, x, ff.inputs[1]), ff.activation), ff.output)
@@ -87,42 +98,73 @@ def mlp(t: Tape, c: Setting, x: Tensor, ff: Mlp) -> Tensor:
 
 
 def experts(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
-    """A mixture with fused 3-D weights, tokens sorted by expert and multiplied by `torch._grouped_mm`
-    (transformers/integrations/moe.py, grouped_mm_experts_forward), and its shared expert.
+    """A mixture of experts and the expert that all tokens pass, in the order of the library's code."""
+    if e.shared is None:
+        return routed(t, c, x, e)
+    if e.shared_first:
+        shared = mlp(t, c, x, e.shared)
+        out = routed(t, c, x, e)
+    else:
+        out = routed(t, c, x, e)
+        shared = mlp(t, c, x, e.shared)
+    if e.shared_gate is not None:
+        opening = t.op("sigmoid", linear(t, c, x, e.shared_gate), saves_output=True)
+        shared = mul(t, shared, opening, "gate shared expert")
+    return add(t, out, shared, "add shared expert")
 
-    Works on `per_token` copies of every token; saves the sorted copies, gate and up, and the weighted outputs.
+
+def routed(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
+    """A mixture with fused 3-D weights, tokens sorted by expert and multiplied by `torch._grouped_mm`
+    (transformers/integrations/moe.py, grouped_mm_experts_forward).
+
+    Works on `per_token` copies of every token; saves the sorted copies where the experts are trained, gate and up, the
+    outputs, and the two orders (8 B a row). Under autocast the sum answers in fp32.
     """
     rows = c.tokens * e.per_token
     width = e.hidden_size
-    dtype = c.autocast or x.dtype
-    h = cast(t, x, dtype)
-    if e.router_is_linear:
-        scores = cast(t, linear(t, c, x, e.router), "fp32")
-    else:
-        scores = t.op("router", h, elements=c.tokens * e.count, saves=(h,) if c.trains_base else (), dtype="fp32",
-                      weight_grads=_expert_grads(c, e.router.weights))  # fmt: skip
-    weights = t.op("top-k", scores, elements=rows, saves_output=True)
-    chosen = t.op("gather tokens", h, elements=rows * width)
-    first = e.count * width * e.width * (2 if e.gated else 1)
-    pair = 2 * c.rank * e.count * (width + 2 * e.width)
-    inner = expert_product(t, c, chosen, "experts in", rows * e.width * (2 if e.gated else 1), first, pair)
+    joint = e.width * (2 if e.gated else 1)
+    h = cast(t, x, c.autocast or x.dtype)
+    weights = _scores(t, c, x, h, e)
+    chosen = t.op("gather tokens", h, elements=rows * width, saves=(t.keep("order", rows * 8, "int8"),))
+    merged_in = _merged(t, c, "experts in", e.count * width * joint, 2 * c.rank * e.count * (width + 2 * e.width))
+    inner = expert_product(t, c, chosen, "experts in", rows * joint, e.count * width * joint, merged_in,
+                           flops=2 * rows * width * joint)  # fmt: skip
     if e.gated:
         gate, up = t.split(inner, rows * e.width, rows * e.width)
         inner = _clamped(t, gate, up) if e.bias else mul(t, activate(t, c, gate, e.activation), up, "act(gate) * up")
     else:
         inner = activate(t, c, inner, e.activation)
-    pair = c.rank * e.count * (width + e.width)
-    out = expert_product(t, c, inner, "experts out", rows * width, e.count * e.width * width, pair)
-    out = mul(t, out, weights, "weight experts")
-    out = t.op("unsort", out)
-    out = cast(t, t.op("sum experts", out, elements=c.tokens * width), x.dtype)
-    if e.shared is None:
-        return out
-    shared = mlp(t, c, x, e.shared)
-    if e.shared_gate is not None:
-        opening = t.op("sigmoid", linear(t, c, x, e.shared_gate), saves_output=True)
-        shared = mul(t, shared, opening, "gate shared expert")
-    return add(t, out, shared, "add shared expert")
+    merged_out = _merged(t, c, "experts out", e.count * width * e.width, c.rank * e.count * (width + e.width))
+    product = expert_product(t, c, inner, "experts out", rows * width, e.count * e.width * width, merged_out,
+                             flops=2 * rows * e.width * width)  # fmt: skip
+    out = _weighted(t, product, weights)
+    total = "fp32" if c.autocast else out.dtype
+    out = t.op("unsort", out, saves=(t.keep("inverse order", rows * 8, "int8"),))
+    t.hold(chosen, product, *(m for m in (merged_in, merged_out) if m))
+    out = t.op("sum experts", out, elements=c.tokens * width, dtype=total, passes_grad=True)
+    return cast(t, out, x.dtype)
+
+
+def _scores(t: Tape, c: Setting, x: Tensor, h: Tensor, e: Experts) -> Tensor:
+    """The router's weight for each row."""
+    if e.router_is_linear:
+        scores = cast(t, linear(t, c, x, e.router), "fp32")
+    else:
+        scores = t.op(
+            "router", h, elements=c.tokens * e.count, saves=(h,) if c.trains_base else (), dtype="fp32",
+            weight_grads=_expert_grads(c, e.router.weights), flops=2 * c.tokens * e.router.weights, reads_weight=True,
+        )  # fmt: skip
+    weights = t.op("top-k", scores, elements=c.tokens * e.per_token, saves_output=True)
+    kept = e.scores == "fp32" or (e.scores == "product" and not c.autocast)
+    return weights if kept else cast(t, weights, h.dtype)
+
+
+def _weighted(t: Tape, out: Tensor, weights: Tensor) -> Tensor:
+    """`out * weights`, one weight a row, whose gradient is a sum over a product of the size of `out`."""
+    dtype = promoted(out.dtype, weights.dtype)
+    product = allocated(out.elements * BYTES_PER_ELEMENT[dtype]) if weights.needs_grad else 0
+    saves = (out, weights) if weights.needs_grad else (weights,)
+    return t.op("weight experts", out, weights, dtype=dtype, saves=saves, grad_workspace=product)
 
 
 def _clamped(t: Tape, gate: Tensor, up: Tensor) -> Tensor:
@@ -133,19 +175,28 @@ def _clamped(t: Tape, gate: Tensor, up: Tensor) -> Tensor:
     return mul(t, up, mul(t, gate, opening, "gate * sigmoid"), "(up + 1) * gate")
 
 
-def expert_product(t: Tape, c: Setting, x: Tensor, name: str, elements: Any, weights: int, pair: Any) -> Tensor:
-    """One grouped product over the fused `weights` of all experts; `pair` = elements of their LoRA pair.
-
-    With adapters PEFT first forms base + B A for all experts in a new tensor of the weights' size
-    (ParamWrapper, torch.baddbmm), which the product saves, and whose whole gradient backward makes.
+def _merged(t: Tape, c: Setting, name: str, weights: int, pair: Any) -> Tensor | None:
+    """With adapters on the experts PEFT first forms base + B A for all of them in a new tensor of the weights' size
+    (ParamWrapper, torch.baddbmm), which it keeps while the experts run. `pair` = elements of their LoRA pair.
     """
-    if c.adapts_experts:
-        adapters = t.source(0, c.adapter_dtype, needs_grad=True, name="expert adapters")
-        grads = weight_bytes(pair, c.adapter_dtype)
-        merged = t.op(f"merge {name}", adapters, elements=weights, dtype=c.norm_dtype, weight_grads=grads)
-        return t.op(name, x, merged, elements=elements, dtype=x.dtype, saves=(x, merged))
+    if not c.adapts_experts:
+        return None
+    adapters = t.source(0, c.adapter_dtype, needs_grad=True, name="expert adapters")
+    grads = weight_bytes(pair, c.adapter_dtype)
+    # the factors in the dtype of the experts (get_delta_factors)
+    casts = () if c.adapter_dtype == c.norm_dtype else (t.keep("factors", pair, c.norm_dtype),)
+    return t.op(f"merge {name}", adapters, elements=weights, dtype=c.norm_dtype, saves=casts, weight_grads=grads)
+
+
+def expert_product(t: Tape, c: Setting, x: Tensor, name: str, elements: Any, weights: int, merged: Tensor | None,
+                   flops: Any) -> Tensor:  # fmt: skip
+    """One grouped product over the fused `weights` of all experts, or over the `merged` ones, which it saves and whose
+    whole gradient backward makes."""
+    if merged is not None:
+        return t.op(name, x, merged, elements=elements, dtype=x.dtype, saves=(x, merged), flops=flops)
     saves = (x,) if c.trains_base else ()
-    return t.op(name, x, elements=elements, saves=saves, weight_grads=_expert_grads(c, weights))
+    return t.op(name, x, elements=elements, saves=saves, weight_grads=_expert_grads(c, weights), flops=flops,
+                reads_weight=True)  # fmt: skip
 
 
 def _expert_grads(c: Setting, weights: Any) -> Any:

@@ -21,10 +21,15 @@ class Fold:
     __slots__ = (
         "backward_at",
         "backward_peak",
+        "entry_bytes",
         "forward_at",
         "forward_peak",
         "loss_at",
         "loss_peak",
+        "recompute_at",
+        "recompute_peak",
+        "returned_at",
+        "returned_peak",
         "saved_bytes",
         "weight_grads",
     )
@@ -33,6 +38,9 @@ class Fold:
     """Over the ops of the model's forward."""
     loss_peak: Any
     """Forwards, over the ops of the loss; 0 for a tape without."""
+    returned_peak: Any
+    """Where the model's forward ends; 0 for a tape without."""
+    returned_at: int
     forward_at: int
     loss_at: int
     """Index of the op at the peak; meaningful for whole numbers only."""
@@ -42,6 +50,11 @@ class Fold:
     """With the weight gradients made on the way."""
     backward_at: int
     weight_grads: Any
+    entry_bytes: Any
+    """Gradients alive when backward first asks for something saved: there a checkpoint recomputes."""
+    recompute_peak: Any
+    """Forwards, up to the last op that saves: there a recomputation ends (checkpoint's early stop)."""
+    recompute_at: int
 
 
 class Gradient:
@@ -58,10 +71,12 @@ class Gradient:
 class Backward:
     """State of a backward pass behind one op."""
 
-    __slots__ = ("gradients", "holders", "index", "live", "now", "weight_grads")
+    __slots__ = ("entry", "gradients", "holders", "index", "live", "now", "weight_grads")
 
     def __init__(self, tape: Tape, saved: dict[Storage, int]) -> None:
         self.holders = dict(saved)
+        self.entry: Any = None
+        """Gradients alive when something saved was first asked for."""
         self.gradients: dict[Tensor, Gradient] = {}
         self.index = len(tape.ops)
         self.weight_grads: Any = 0
@@ -76,10 +91,10 @@ class Backward:
         """Bytes alive behind the op, and while it runs."""
 
 
-def fold(tape: Tape, x: Tensor) -> Fold:
-    """Peaks and saved bytes of `tape`, whose first input is `x`."""
+def fold(tape: Tape, x: Tensor, holds: Iterable[Storage] = ()) -> Fold:
+    """Peaks and saved bytes of `tape`, whose first input is `x`; what it `holds` stays to its end."""
     result = Fold()
-    saved = saved_storages(tape.ops)
+    saved = held_storages(tape, holds)
     _fold_forward(tape, x, saved, result)
     result.saved_bytes = sum_bytes(saved)
     peak, at = 0, 0
@@ -88,6 +103,7 @@ def fold(tape: Tape, x: Tensor) -> Fold:
             at = state.index
         peak = largest(peak, state.now)
     result.backward_peak, result.backward_at, result.weight_grads = peak, at, state.weight_grads
+    result.entry_bytes = 0 if state.entry is None else state.entry
     return result
 
 
@@ -97,6 +113,14 @@ def sum_bytes(storages: Iterable[Storage]) -> Any:
     for storage in storages:
         total = total + storage.bytes
     return total
+
+
+def held_storages(tape: Tape, holds: Iterable[Storage]) -> dict[Storage, int]:
+    """What autograd saves, and what is held to the end of the tape's backward."""
+    saved = saved_storages(tape.ops)
+    for storage in holds:
+        saved[storage] = saved.get(storage, 0) + 1
+    return saved
 
 
 def saved_storages(ops: Iterable[Op]) -> dict[Storage, int]:
@@ -111,26 +135,30 @@ def saved_storages(ops: Iterable[Op]) -> dict[Storage, int]:
 def _fold_forward(tape: Tape, x: Tensor, saved: Iterable[Storage], result: Fold) -> None:
     births, deaths = lifetimes(tape, x, saved)
     live: Any = x.storage.bytes
-    peak: dict[bool, Any] = {False: live, True: 0}
-    at = {False: 0, True: 0}
+    peaks: dict[str, Any] = {"forward": live, "loss": 0, "returned": 0}
+    at = dict.fromkeys(peaks, 0)
+    last = max((index for index, op in enumerate(tape.ops) if op.needs_saved), default=-1)
+    result.recompute_peak, result.recompute_at = live, 0
     for index, op in enumerate(tape.ops):
         for storage in births[index]:
             live = live + storage.bytes
         now = live + op.workspace
-        in_loss = index in tape.loss_ops
-        if type(now) is int and now > peak[in_loss]:
-            at[in_loss] = index
-        peak[in_loss] = largest(peak[in_loss], now)
+        kind = "returned" if index == tape.returned else "loss" if tape.in_loss(index) else "forward"
+        if type(now) is int and now > peaks[kind]:
+            at[kind] = index
+        peaks[kind] = largest(peaks[kind], now)
+        if index < last or (index == last and op.outputs[0].storage in op.saves):
+            result.recompute_peak, result.recompute_at = peaks[kind], at[kind]
         for storage in deaths[index]:
             live = live - storage.bytes
-    result.forward_peak, result.loss_peak = peak[False], peak[True]
-    result.forward_at, result.loss_at = at[False], at[True]
+    result.forward_peak, result.loss_peak, result.returned_peak = peaks.values()
+    result.forward_at, result.loss_at, result.returned_at = at.values()
 
 
 def forward_without_saving(tape: Tape, x: Tensor) -> Fold:
-    """The forward peak of a tape under checkpointing, where nothing that autograd saves stays."""
+    """The forward peak of a tape under checkpointing, where nothing stays of what autograd saves but the input."""
     result = Fold()
-    _fold_forward(tape, x, (), result)
+    _fold_forward(tape, x, (x.storage,), result)
     return result
 
 
@@ -157,11 +185,14 @@ def lifetimes(tape: Tape, x: Tensor, saved: Iterable[Storage]) -> tuple[list[lis
 def walk_back(tape: Tape, saved: dict[Storage, int]) -> Iterator[Backward]:
     """Run the tape backwards; yields one state, changed in place, before the first op and while each op runs."""
     state = Backward(tape, saved)
+    resting: Any = sum_bytes(saved)
     yield state
     for index in range(len(tape.ops) - 1, -1, -1):
         op = tape.ops[index]
         state.index = index
         incoming = [state.gradients.pop(out) for out in op.outputs if out in state.gradients]
+        if op.needs_saved and state.entry is None:
+            state.entry = state.live - resting
         if incoming:
             surplus = _contribute(op, incoming, state)
             state.now = state.live + op.grad_workspace

@@ -45,7 +45,7 @@ def rms_norm(t: Tape, c: Setting, x: Tensor, spec: Norm) -> Tensor:
     trained = c.trains_base
     out = t.op(
         "scale by weight", normed, dtype=dtype, saves=(normed,) if trained else (),
-        weight_grads=_norm_grads(c, spec), grad_workspace=normed.bytes if trained else 0,
+        weight_grads=_norm_grads(c, spec), grad_workspace=normed.bytes if trained else 0, reads_weight=True,
     )  # fmt: skip
     return cast(t, out, x.dtype) if wide else out
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..model import Linear
 from ..recipe import BYTES_PER_ELEMENT
-from ..units import allocated
+from ..units import allocated, largest
 from .setting import Setting
 from .tape import Tape, Tensor
 from .weights import NF4_BLOCK
@@ -83,7 +83,7 @@ def dense(t: Tape, c: Setting, x: Tensor, matrix: Linear, dtype: str, *, trained
         transient = transient + (grads if c.recipe.grad_accum > 1 else 0)
     return t.op(
         "matmul", h, elements=rows * matrix.outputs, dtype=c.autocast or x.dtype, saves=saves,
-        weight_grads=grads, grad_workspace=transient, flops=2 * rows * matrix.weights,
+        weight_grads=grads, grad_workspace=transient, flops=2 * rows * matrix.weights, reads_weight=True,
     )  # fmt: skip
 
 
@@ -116,17 +116,21 @@ def four_bit(t: Tape, c: Setting, x: Tensor, matrix: Linear) -> Tensor:
 def int8(t: Tape, c: Setting, x: Tensor, matrix: Linear) -> Tensor:
     """`bnb.nn.Linear8bitLt` (LLM.int8, threshold 6): int8 rows of x, an int32 product, fp16 arithmetic around them.
 
-    Backwards the int8 matrix is cast to the dtype of the gradient (bitsandbytes/autograd/_functions.py, MatMul8bitLt).
+    Its node keeps x as an attribute (`ctx.tensors`), which no checkpoint sees and no backward gives up. Forwards an
+    fp16 copy of x, its magnitudes and their comparison, then the product in int32 and fp16. Backwards the int8 matrix
+    is cast to the dtype of x (bitsandbytes/autograd/_functions.py, MatMul8bitLt; backends/cuda/ops.py). Columns of
+    outliers, which depend on the data, are left out.
     """
     rows = x.elements // matrix.inputs
-    h = cast(t, x, "fp16")
-    quantized = allocated(x.elements) + allocated(rows * 4)
-    product = allocated(rows * matrix.outputs * 4)
-    out = t.op(
-        "int8 matmul", h, elements=rows * matrix.outputs, workspace=quantized + product,
-        grad_workspace=allocated(c.matrix_bytes(matrix)), flops=2 * rows * matrix.weights,
+    out = rows * matrix.outputs
+    half = 0 if x.dtype == "fp16" else 1
+    quantizing = allocated(x.elements * 2) * (1 + half) + 2 * allocated(x.elements)
+    product = allocated(x.elements) + allocated(out * 4) + half * allocated(out * 2)
+    t.pins[x.storage] = None
+    return t.op(
+        "int8 matmul", x, elements=out, workspace=largest(quantizing - allocated(out * 2), product),
+        grad_workspace=allocated(matrix.weights * BYTES_PER_ELEMENT[x.dtype]), flops=2 * rows * matrix.weights,
     )  # fmt: skip
-    return cast(t, out, x.dtype)
 
 
 def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor:
@@ -137,12 +141,12 @@ def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor
     if c.stack.fused_lora == "all" or (c.stack.fused_lora == "quantized" and c.quant != "none"):
         return fused_lora(t, c, x, base, matrix)
     rows = x.elements // matrix.inputs
-    four_bit = c.quantizes(matrix) and c.quant.startswith(("nf4", "fp4"))
-    if four_bit:
+    quantized = c.quantizes(matrix) and c.quant.startswith(("nf4", "fp4", "int8"))
+    if quantized and c.quant != "int8":
         base = t.op("clone", base, passes_grad=True)
     dtype = c.autocast or c.adapter_dtype
-    # peft casts x ahead of dropout, save for a 4-bit matrix under autocast
-    wide = x if four_bit and c.autocast else cast(t, x, c.adapter_dtype)
+    # peft casts x ahead of dropout, save for a quantised matrix under autocast
+    wide = x if quantized and c.autocast else cast(t, x, c.adapter_dtype)
     h = cast(t, dropout(t, wide, c.dropout), dtype)
     casts: tuple[Tensor, ...] = ()
     if c.autocast and c.autocast != c.adapter_dtype:
@@ -156,10 +160,10 @@ def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor
         weight_grads=weight_bytes(c.rank * matrix.outputs, c.adapter_dtype), flops=2 * rows * matrix.outputs * c.rank,
     )  # fmt: skip
     update = scale(t, update, "scaling")
-    if four_bit and not c.autocast:
+    if quantized and not c.autocast:
         update = cast(t, update, base.dtype)
     out = add(t, base, update)
-    out = out if four_bit else cast(t, out, base.dtype)
+    out = out if quantized else cast(t, out, base.dtype)
     t.hold(wide)  # `x` of the layer's forward
     return out
 

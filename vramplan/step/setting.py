@@ -10,7 +10,7 @@ from ..recipe import BYTES_PER_ELEMENT, AttentionKernel, ResolvedRecipe
 
 if TYPE_CHECKING:
     from ..gpu import Gpu
-    from ..model import Linear, Model
+    from ..model import Attention, Linear, Model
     from ..stack import Stack
 
 _ROLES = {
@@ -43,7 +43,8 @@ class Setting:
         self.trains_base = recipe.method == "full"
         self.quant = recipe.quant
         self.base_dtype = recipe.dtype
-        others = "fp32" if recipe.kbit_prep else self.base_dtype
+        # prepare_model_for_kbit_training upcasts no GPTQ model (peft/utils/other.py, is_gptq_quantized)
+        others = "fp32" if recipe.kbit_prep and not self.quant.startswith("gptq") else self.base_dtype
         self.norm_dtype = others
         self.embedding_dtype = self.head_dtype = self.base_dtype if stack.keeps_half_embeddings else others
         self.compute_dtype = self.autocast or self.base_dtype
@@ -55,6 +56,15 @@ class Setting:
         if self.adapts_experts and self.dropout:
             raise UnsupportedError("LoRA on fused experts takes no dropout (PEFT's ParamWrapper); use --lora-dropout 0")
         self.head_targeted = recipe.has_adapters and model.head.name in self.targets
+        mixture = any(isinstance(block.feed_forward, Experts) for block in model.blocks)
+        if mixture and stack.fused_mlp and stack.fused_lora == "none":
+            raise UnsupportedError(f"{model.id}: stack {stack.name!r} fuses experts, which cannot be described yet")
+        self.at_rest: Setting = self
+        """With the dtypes in which several GPUs hold what is trained."""
+        if recipe.gpus > 1:
+            from .precision import at_rest
+
+            self.at_rest = at_rest(self)
         self.attention = attention_kernel(self)
 
     def is_target(self, matrix: Linear) -> bool:
@@ -63,6 +73,14 @@ class Setting:
     def quantizes(self, matrix: Linear) -> bool:
         """transformers replaces `nn.Linear` and Conv1D themselves, not subclasses (Falcon's), and never the head."""
         return self.quant != "none" and matrix.quantizable
+
+    def slides(self, attention: Attention) -> bool:
+        """Whether sdpa gets a mask: a window that the text fills (transformers, masking_utils.py,
+        _ignore_causal_mask_sdpa). Several lengths at once must agree (estimator/many.py sees to it)."""
+        window = attention.window
+        if window is None or not self.recipe.attention.startswith("sdpa") or self.attention == "eager":
+            return False
+        return bool((self.seq_len >= window) if type(self.seq_len) is int else (self.seq_len >= window).all())
 
     def matrix_bytes(self, matrix: Linear) -> int:
         """Bytes of a matrix in the dtype in which it is multiplied."""

@@ -48,7 +48,8 @@ class Op:
     """One operator with what it saves, takes and leaves. All sizes in bytes."""
 
     __slots__ = (
-        "flops", "grad_workspace", "inputs", "name", "outputs", "passes_grad", "saves", "weight_grads", "workspace",
+        "flops", "grad_workspace", "inputs", "name", "outputs", "passes_grad", "reads_weight", "saves",
+        "weight_grads", "workspace",
     )  # fmt: skip
 
     def __init__(self, name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> None:
@@ -62,19 +63,36 @@ class Op:
         self.flops: Any = 0
         self.passes_grad = False
         """The gradient of the output is handed on as it is (add, split): nothing new is allocated for the inputs."""
+        self.reads_weight = False
+        """Backward needs a weight, which autograd saves as it saves activations, at no cost in bytes."""
+
+    @property
+    def needs_saved(self) -> bool:
+        """Whether its backward asks for anything saved: what makes a checkpoint recompute."""
+        return bool(self.saves) or self.reads_weight
 
 
 class Tape:
     """Records Ops. `scope` names the module that is being written, for explanations."""
 
-    __slots__ = ("loss_ops", "ops", "outputs", "scope")
+    __slots__ = ("loss_ops", "ops", "outputs", "pins", "returned", "scope", "weights")
 
     def __init__(self) -> None:
         self.ops: list[Op] = []
         self.outputs: tuple[Tensor, ...] = ()
         self.scope = ""
+        self.returned = -1
+        """Index of the op with which the model's forward ends."""
+        self.pins: dict[Storage, None] = {}
+        """Held by nodes of the graph, outside what autograd saves: to the end of backward, checkpoints or not."""
+        self.weights: Tensor | None = None
+        """The attention weights of an eager layer, which its forward holds to its end."""
         self.loss_ops = range(0)
         """Indices of the ops that belong to the loss rather than to the model's forward."""
+
+    def in_loss(self, index: int) -> bool:
+        """Whether an op belongs to the loss: computed in the model's forward, or read from what it returned."""
+        return index in self.loss_ops or 0 <= self.returned < index
 
     def source(self, elements: Any, dtype: str, *, needs_grad: bool, name: str = "input") -> Tensor:
         """A tensor that exists before the tape starts."""
@@ -93,6 +111,7 @@ class Tape:
         weight_grads: Any = None,
         flops: Any = 0,
         passes_grad: bool = False,
+        reads_weight: bool = False,
     ) -> Tensor:
         """Record a kernel that makes one new tensor; shape and dtype default to those of the first input.
 
@@ -116,6 +135,7 @@ class Tape:
             op.grad_workspace = grad_workspace
             op.weight_grads = weight_grads
             op.passes_grad = passes_grad
+            op.reads_weight = reads_weight
         op.workspace = workspace
         op.flops = flops
         ops.append(op)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..model import Experts, Linear
+from ..model import Block, Experts, Linear
 from ..recipe import BYTES_PER_ELEMENT
 from ..units import allocated, ceil_div
 from .setting import Setting
@@ -17,6 +17,8 @@ NF4_BLOCK = 64
 """Weights that share a scale (bitsandbytes functional.quantize_4bit, blocksize)."""
 GPTQ_GROUP = 128
 """Inputs that share a scale in nearly all published GPTQ checkpoints."""
+CORRECTION = "router correction"
+"""A parameter that no optimizer holds (ERNIE: requires_grad=False)."""
 NESTED_BLOCK = 256
 """Scales that share a second scale under double quantisation (functional.quantize_4bit, compress_statistics)."""
 
@@ -40,6 +42,11 @@ class Part:
         self.dtype = dtype
         self.count = count
         self.one_bytes = elements * BYTES_PER_ELEMENT[dtype] if one_bytes is None else one_bytes
+
+    @property
+    def packed(self) -> bool:
+        """Several quantised weights to a byte: a parameter, where constants are not."""
+        return self.name.endswith((" packed", " zeros"))
 
     @property
     def bytes(self) -> Any:
@@ -92,6 +99,19 @@ def quantized(c: Setting) -> list[Part]:
     return parts
 
 
+def packed_bytes(c: Setting, spec: Block | None = None) -> Any:
+    """Of all quantised matrices, or of those of one layer: 4-bit weights, and the zeros of GPTQ."""
+    if c.quant == "none":
+        return 0
+    own = () if spec is None else spec.linears
+    names = {f"{matrix.name} {what}" for matrix in own for what in ("packed", "zeros")}
+    size: Any = 0
+    for part in quantized(c):
+        if part.packed and (spec is None or part.name in names):
+            size = size + (part.bytes if spec is None else part.one_bytes)
+    return size
+
+
 def _gptq(matrix: Linear, count: int, *, bits: int) -> list[Part]:
     """GPTQ in groups of 128 inputs: `bits` a weight, an fp16 scale and a zero of `bits` for a group and output, and an
     int32 group index for an input (auto_gptq nn_modules/qlinear: qweight, scales, qzeros, g_idx)."""
@@ -107,6 +127,14 @@ def _gptq(matrix: Linear, count: int, *, bits: int) -> list[Part]:
 
 def unquantized(c: Setting) -> list[Part]:
     """Every base parameter that is not quantised, each tensor on its own."""
+    parts = outer_parts(c)
+    for block in c.model.blocks:
+        parts += layer_parts(c, block, block.count)
+    return parts
+
+
+def outer_parts(c: Setting) -> list[Part]:
+    """Base parameters outside the layers."""
     model = c.model
     width = model.embedding_width or model.hidden_size
     parts = [Part("embedding", model.embedding_parameters, c.embedding_dtype, columns=width)]
@@ -122,29 +150,42 @@ def unquantized(c: Setting) -> list[Part]:
             parts += _norm_parts(c, norm.width, 1, bias=norm.bias)
     for matrix in model.outer_linears:
         parts += _matrix_parts(c, matrix, 1)
-    for block in model.blocks:
-        for matrix in block.linears:
-            parts += _matrix_parts(c, matrix, block.count)
-        for norm in block.all_norms:
-            if norm.affine:
-                parts += _norm_parts(c, norm.width, block.count, bias=norm.bias)
-        if block.attention.sinks:
-            parts.append(Part("sinks", block.attention.sinks, c.norm_dtype, block.count))
-        if block.extra_parameters:
-            parts.append(Part("multipliers", block.extra_parameters, c.norm_dtype, block.count))
-        if isinstance(block.feed_forward, Experts):
-            parts += _expert_parts(c, block.feed_forward, block.count)
     return parts
+
+
+def layer_parts(c: Setting, block: Block, count: int) -> list[Part]:
+    """Base parameters of `count` layers of a kind, those aside that are quantised."""
+    parts: list[Part] = []
+    layer_norms = any(norm.kind == "layer" for norm in block.norms)
+    for matrix in block.linears:
+        behind = layer_norms and matrix is not block.attention.output
+        parts += _matrix_parts(c, matrix, count, behind_layer_norm=behind)
+    for norm in block.all_norms:
+        if norm.affine:
+            parts += _norm_parts(c, norm.width, count, bias=norm.bias)
+    if block.attention.sinks:
+        parts.append(Part("sinks", block.attention.sinks, c.norm_dtype, count))
+    name, dtype = (CORRECTION, "fp32") if _router_fp32(block) else ("multipliers", c.norm_dtype)
+    parts += [Part(name, size, dtype, count) for size in block.extra_parameters]
+    if isinstance(block.feed_forward, Experts):
+        parts += _expert_parts(c, block.feed_forward, count)
+    return parts
+
+
+def _router_fp32(block: Block) -> bool:
+    return isinstance(block.feed_forward, Experts) and block.feed_forward.router_fp32
 
 
 def _norm_parts(c: Setting, width: int, count: int, *, bias: bool) -> list[Part]:
     return [Part("norms", width, c.norm_dtype, count * (2 if bias else 1))]
 
 
-def _matrix_parts(c: Setting, matrix: Linear, count: int) -> list[Part]:
+def _matrix_parts(c: Setting, matrix: Linear, count: int, *, behind_layer_norm: bool = False) -> list[Part]:
     if c.quantizes(matrix):
-        # Linear4bit casts its bias to the compute dtype at the first forward (bitsandbytes nn/modules.py)
-        return [Part("biases", matrix.outputs, c.compute_dtype, count)] if matrix.bias else []
+        # Linear4bit casts its bias to the compute dtype at the first forward, Linear8bitLt to its input's, which
+        # LayerNorm leaves in fp32 under autocast (bitsandbytes nn/modules.py)
+        wide = c.quant == "int8" and c.autocast and behind_layer_norm
+        return [Part("biases", matrix.outputs, "fp32" if wide else c.compute_dtype, count)] if matrix.bias else []
     dtype = c.base_dtype if c.quant == "none" else c.norm_dtype
     parts = [Part(matrix.name, matrix.weights, dtype, count, columns=matrix.inputs)]
     return [*parts, Part("biases", matrix.outputs, dtype, count)] if matrix.bias else parts
@@ -154,7 +195,8 @@ def _expert_parts(c: Setting, e: Experts, count: int) -> list[Part]:
     """Routers and experts; fused 3-D expert parameters are not quantised (and k-bit preparation upcasts them)."""
     parts: list[Part] = []
     if not e.router_is_linear:
-        parts.append(Part("router", e.router.weights, c.norm_dtype, count, columns=e.router.inputs))
+        dtype = "fp32" if e.router_fp32 else c.norm_dtype
+        parts.append(Part("router", e.router.weights, dtype, count, columns=e.router.inputs))
         if e.router.bias:
             parts.append(Part("router bias", e.router.outputs, c.norm_dtype, count))
     joint = e.width * (2 if e.gated else 1)
@@ -204,7 +246,7 @@ def targeted(c: Setting) -> Iterator[tuple[Linear, int]]:
 
 def trainable(c: Setting) -> list[Part]:
     """Tensors that the optimizer holds."""
-    return unquantized(c) if c.trains_base else adapters(c)
+    return [p for p in unquantized(c) if p.name != CORRECTION] if c.trains_base else adapters(c)
 
 
 def largest_matrix_bytes(c: Setting) -> int:
@@ -216,8 +258,8 @@ def largest_matrix_bytes(c: Setting) -> int:
 
 def buffers(c: Setting) -> int:
     """Non-parameter tensors on the device: a layer's own, and the rotary frequencies (inv_freq and original_inv_freq,
-    fp32, one pair for the model: transformers 5, LlamaRotaryEmbedding)."""
+    fp32, a pair for each set: transformers 5, LlamaRotaryEmbedding)."""
     widest = max(block.attention.rotary_dim for block in c.model.blocks)
-    model = c.model
-    own = allocated(model.buffer_bytes) + allocated(model.buffer_bytes_per_layer) * model.layers
-    return int(own + 2 * allocated(widest // 2 * 4))
+    own = sum(block.count * sum(allocated(size) for size in block.buffers) for block in c.model.blocks)
+    rotary = c.model.rotary_kinds * 2 * allocated(widest // 2 * 4)
+    return int(allocated(c.model.buffer_bytes) + own + rotary)

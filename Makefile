@@ -40,7 +40,7 @@ golden: $(VENV)/.dev  ## write the expected outputs anew; read the diff before y
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/budget tests/reports tests/cli tests/test_readme.py tests/test_accuracy.py tests/test_seeds.py tests/test_formulas.py tests/test_calibrate.py tests/test_speed_corpus.py $(PYTEST_ARGS)
 	git --no-pager diff --stat -- tests README.md docs
 
-cross-check: $(VENV)/.dev  ## every family, estimate against dry run (some twenty minutes)
+cross-check: $(VENV)/.dev  ## every family, estimate against dry run (some thirty minutes)
 	$(BIN)/python -m vramplan_bench.cross_check $(ARGS)
 
 bench: $(VENV)/.dev compile  ## start-up time of the main job, a million recipes, a plan

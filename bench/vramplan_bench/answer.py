@@ -20,12 +20,14 @@ from vramplan.resolve import resolve
 from vramplan.stack import Stack
 
 NEEDED = ("torch", "transformers", "peft", "accelerate")
+FEW_LAYERS = 24
+"""Up to here every layer is run; deeper models are told by two depths and a line."""
 INSTALL = "pip install 'vramplan[bench]'"
 
 
-def require_packages() -> None:
+def require_packages(more: tuple[str, ...] = ()) -> None:
     """UnsupportedError that names the missing package and the extra that brings it."""
-    missing = [package for package in NEEDED if find_spec(package) is None]
+    missing = [package for package in (*NEEDED, *more) if find_spec(package) is None]
     if missing:
         raise UnsupportedError(f"the rig needs {missing[0]}, which is not installed: {INSTALL}")
 
@@ -34,10 +36,10 @@ def quiet_libraries() -> None:
     """Progress bars and remarks of the libraries would drown the answer."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     warnings.filterwarnings("ignore")
-    for name in ("bitsandbytes", "torch", "peft", "accelerate"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     import transformers
 
+    for name in ("bitsandbytes", "torch", "peft", "accelerate", "liger_kernel"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 
@@ -82,7 +84,7 @@ def dry_answer(
             card,
             chosen,
             layers=layers,
-            full_depth=full_depth,
+            full_depth=full_depth or shallow(config, layers),
             expandable_segments=expandable_segments,
             progress=progress,
         )
@@ -95,6 +97,13 @@ def dry_answer(
         results=tuple(result for result, _ in runs),
         replays=tuple(replayed for _, replayed in runs),
     )
+
+
+def shallow(config: Mapping[str, Any], layers: int | None) -> bool:
+    """Whether all layers run in a few seconds, so that the allocator's answer comes unasked."""
+    from .build import build_config, depth_of
+
+    return (layers or depth_of(build_config(config))) <= FEW_LAYERS
 
 
 def _one(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from vramplan.errors import UnsupportedError
 from vramplan.recipe import AttentionKernel
 
 LOW = (torch.float16, torch.bfloat16)
@@ -22,6 +23,10 @@ FLASH2 = "vramplan_fa2"  # a name with "flash" in it would make transformers loo
 def implementation_name(attention: AttentionKernel, model_class: Any) -> str:
     """transformers' `attn_implementation` for a recipe's kernel; a class without sdpa gets eager, as by default."""
     if attention == "flash2":
+        if not getattr(model_class, "_supports_attention_backend", False):
+            raise UnsupportedError(
+                f"the rig cannot build flash2: {model_class.__name__} has attention classes of its own"
+            )
         _register_flash2()
         return FLASH2
     return "sdpa" if attention != "eager" and model_class._supports_sdpa else "eager"
@@ -38,13 +43,15 @@ def _register_flash2() -> None:
 def _flash2(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **options: Any
 ) -> tuple[torch.Tensor, None]:
-    dtype = query.dtype
+    dtype, kind = query.dtype, query.device.type
     if dtype == torch.float32:
-        autocast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         low = autocast or getattr(module.config, "dtype", torch.bfloat16)
         query, key, value = query.to(low), key.to(low), value.to(low)
-    with torch.autocast("cpu", enabled=False):
-        out = flash(query, key, value, options.get("dropout", 0.0), True, options.get("scaling"))
+    with torch.autocast(kind, enabled=False):
+        width = value.shape[-1]
+        value = F.pad(value, (0, query.shape[-1] - width))  # latent attention (modeling_deepseek_v3.py)
+        out = flash(query, key, value, options.get("dropout", 0.0), True, options.get("scaling"))[..., :width]
     return out.transpose(1, 2).contiguous(), None
 
 

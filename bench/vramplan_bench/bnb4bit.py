@@ -19,6 +19,8 @@ from unittest.mock import patch
 
 import torch
 
+from .bnb8bit import FakeInt8Params
+
 _FUSED_MAX_ROWS = 1536
 
 
@@ -109,7 +111,7 @@ def _quantize(parameter: Any, device: Any = None, *_: Any, **__: Any) -> Any:
 
 @contextmanager
 def fake_bitsandbytes() -> Iterator[None]:
-    """Linear4bit modules made inside the block hold fake parameters; without bitsandbytes nothing happens."""
+    """4-bit and 8-bit modules made inside the block hold fake parameters; without bitsandbytes nothing happens."""
     if find_spec("bitsandbytes") is None:
         yield
         return
@@ -119,6 +121,8 @@ def fake_bitsandbytes() -> Iterator[None]:
     with (
         patch.object(bnb.nn, "Params4bit", _FakeParams4bit),
         patch.object(bnb.nn.modules, "Params4bit", _FakeParams4bit),
+        patch.object(bnb.nn, "Int8Params", FakeInt8Params),
+        patch.object(bnb.nn.modules, "Int8Params", FakeInt8Params),
         # the table of 8-bit codes is kept for the life of the process: fake ones must not stay behind
         patch.dict(functional.name2qmap, {}, clear=True),
     ):

@@ -83,7 +83,9 @@ def _quantization(recipe: ResolvedRecipe) -> Any:
     from transformers import BitsAndBytesConfig
 
     if recipe.quant == "int8":
-        raise UnsupportedError("the rig does not build int8 bases yet")
+        return BitsAndBytesConfig(load_in_8bit=True)
+    if recipe.quant.startswith("gptq"):
+        raise UnsupportedError("the rig quantises with bitsandbytes: no GPTQ")
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=recipe.quant.removesuffix("-dq"),

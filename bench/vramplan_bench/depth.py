@@ -28,11 +28,19 @@ def shallow_line(config: Any, seq_len: int) -> Line | None:
     kinds = _kinds(text, total, seq_len)
     for period in range(1, total // 2):
         prefix = next(n for n in range(total) if all(kinds[i] == kinds[i + period] for i in range(n, total - period)))
-        low = prefix + (3 if period == 1 else 2 * period)
+        low = max(prefix + (3 if period == 1 else 2 * period), _all_seen(text, total))
         low += (total - low) % period
         if 2 * low + period < total:
             return Line(low=low, high=low + period, total=total, prefix=prefix)
     return None
+
+
+def _all_seen(text: Any, total: int) -> int:
+    """Layers until every type of layer has come: some types bring rotary tables of their own, whatever the length."""
+    types = getattr(text, "layer_types", None)
+    if not isinstance(types, list) or len(types) != total:
+        return 0
+    return max(types.index(kind) for kind in set(types)) + 1
 
 
 def _kinds(text: Any, total: int, seq_len: int) -> list[tuple[Any, ...]]:

@@ -120,7 +120,8 @@ def _notes(record: Any, result: Any, replayed: Any) -> Iterator[str]:
         f"{package} {version}" for package, version in effective.versions.items()
     )
     if len(result.depths) > 1:
-        yield f"{' and '.join(map(str, result.depths))} layers ran, a line gave {result.layers}; --full-depth runs all"
+        ran = " and ".join(map(str, result.depths))
+        yield f"{ran} layers ran, a line gave {result.layers}; --full-depth runs all, and tells reserved bytes"
     if replayed is not None:
         yield (
             f"caching allocator: {gib(replayed.allocated_bytes, 2)} GiB in blocks, "

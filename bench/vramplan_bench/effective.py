@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
 from vramplan.record import Effective
 
+from .installed import versions
 from .session import Session
-
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of what the step is made of; a package that is not there is left out."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def read_back(session: Session) -> Effective:
@@ -38,7 +25,7 @@ def read_back(session: Session) -> Effective:
         elements_by_dtype=dict(sorted(elements.items())),
         parameters=sum(element_count(p) for p in parameters),
         trainable=sum(p.numel() for p in trainable),
-        quantized=sum(element_count(p) for p in parameters if getattr(p, "quant_state", None) is not None),
+        quantized=sum(element_count(p) for p in parameters if is_quantized(p)),
         trainable_dtypes=tuple(sorted({_name(p.dtype) for p in trainable})),
         attention=str(session.base.config._attn_implementation),
         checkpointing=_checkpoints(session.base),
@@ -53,6 +40,11 @@ def element_count(parameter: Any) -> int:
     """Elements that a parameter stands for: those of the matrix, where 4-bit weights are packed."""
     state = getattr(parameter, "quant_state", None)
     return int(state.shape.numel() if state is not None else parameter.numel())
+
+
+def is_quantized(parameter: Any) -> bool:
+    """Whether a parameter holds 4-bit or 8-bit weights."""
+    return getattr(parameter, "quant_state", None) is not None or parameter.dtype == torch.int8
 
 
 def quantization_tensors(parameter: Any) -> Iterator[Any]:

@@ -14,13 +14,16 @@ import torch
 from vramplan.recipe import ResolvedRecipe
 from vramplan.record import Effective
 
+from .bnb8bit import int8_as_on_cuda
+from .build import build_config
 from .cuda_semantics import cuda_semantics
 from .effective import read_back
 from .fake import fake_tensors
 from .imitation import Card, CudaImitation
-from .loading import empty_weights, random_weights
+from .liger import liger_package, unpatched
+from .loading import causal_lm_class, empty_weights, random_weights
 from .loop import Loop
-from .losses import triton_stand_ins
+from .losses import LIGER_LOSSES, triton_stand_ins
 from .optimizers import paged_states
 from .roles import Facts, Roles, facts_of
 from .session import open_session
@@ -80,6 +83,10 @@ def follow(
             stack.enter_context(cuda_semantics(recipe.attention, card.compute_capability, expand_kv=loop.expands_kv))
             stack.enter_context(triton_stand_ins(tracker))
             stack.enter_context(paged_states(tracker))
+            stack.enter_context(int8_as_on_cuda())
+        if loop.liger or recipe.loss in LIGER_LOSSES:
+            stack.enter_context(liger_package(tracker, fake=fake))
+            stack.enter_context(unpatched(causal_lm_class(build_config(config))))
         stack.enter_context(tracker.following())
         progress(f"{layers} layers: building")
         session = open_session(

@@ -12,6 +12,7 @@ import torch
 from vramplan.gpu import Gpu
 
 from .bnb4bit import GemmExpansion
+from .bnb8bit import int8_expansions
 from .kernels import cublas_workspace_bytes, inner_bytes
 
 _MATRIX_PRODUCTS = frozenset(
@@ -49,12 +50,14 @@ class CudaImitation:
         self._expansions: dict[Any, Any] = {
             torch.ops.aten.index.Tensor: _index_by_full_mask,
             torch.ops.aten.nonzero.default: _nonzero_of_full_mask,
+            torch.ops.aten._grouped_mm.default: _grouped_product,
         }
         if find_spec("bitsandbytes") is not None:
             import bitsandbytes  # noqa: F401  (registers its operators)
 
             gemm = GemmExpansion(card.compute_capability, card.multiprocessors)
             self._expansions[torch.ops.bitsandbytes.gemm_4bit.default] = gemm
+            self._expansions.update(int8_expansions())
 
     @property
     def expansions(self) -> Mapping[Any, Any]:
@@ -78,6 +81,15 @@ def _index_by_full_mask(source: torch.Tensor, indices: list[Any]) -> Any:
     positions = torch.nonzero(indices[0])
     rest = source.shape[indices[0].dim() :]
     return torch.empty((positions.shape[0], *rest), dtype=source.dtype, device=source.device)
+
+
+def _grouped_product(a: torch.Tensor, b: torch.Tensor, offsets: Any = None, bias: Any = None, dtype: Any = None) -> Any:
+    """Fake tensors refuse all but bf16; a card multiplies group by group into the output (aten/native/GroupedMMUtils.h,
+    _grouped_mm_fallback)."""
+    if a.dtype == torch.bfloat16:
+        return NotImplemented
+    shape = (offsets.shape[0], a.shape[0], b.shape[1]) if a.dim() == b.dim() == 2 else (*a.shape[:-1], b.shape[-1])
+    return torch.empty(shape, dtype=dtype or a.dtype, device=a.device)
 
 
 def _nonzero_of_full_mask(mask: torch.Tensor) -> torch.Tensor:

@@ -73,18 +73,22 @@ def _efficient_forward(args: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _efficient_backward(args: tuple[Any, ...]) -> tuple[int, ...]:
-    """aten/native/transformers/cuda/attention_backward.cu: row sums (fp32) and the gradient accumulators' workspace."""
+    """aten/native/transformers/cuda/attention_backward.cu: row sums (fp32) and the gradient accumulators' workspace.
+
+    mem_eff_attention/kernel_backward.h (in torch/include), Params::workspace_elements_gq, _gk, _gv: the gradient of
+    all queries, and, where a head is too wide for registers, a block of 64 keys for each of the parts that the keys
+    are split into, at most 200 over all heads.
+    """
     query, key = args[1], args[2]
     batch, heads, length, width = query.shape
-    key_length = key.shape[2]
-    sizes = [batch * heads * length * 4]
+    rows = batch * heads
+    sizes = [rows * length * 4]
     if query.dtype != torch.float32:
-        aligned = -(-width // 4) * 4
-        rows = -(-length // 64) * 64
-        workspace = batch * heads * rows * aligned * 4
-        if width > 64:
-            workspace += 2 * batch * heads * (-(-key_length // 64) * 64) * aligned * 4
-        sizes.append(workspace)
+        workspace = rows * (-(-length // 64) * 64) * (-(-width // 4) * 4)
+        if width > 128:
+            parts = max(1, min(-(-key.shape[2] // 64), 200 // rows))
+            workspace += 2 * rows * parts * 64 * (-(-width // 128) * 128)
+        sizes.append(workspace * 4)
     return tuple(sizes)
 
 

@@ -43,12 +43,11 @@ class Loop:
     reentrant: bool = False
     """torch.utils.checkpoint's older way, which holds a layer's output and its gradient while it is recomputed."""
     expands_kv: bool = False
+    liger: frozenset[str] = frozenset()
+    """Liger's kernels beside the loss: rms_norm, rope, gate."""
 
 
 _NOT_BUILT = {
-    "fused_norm": "fused norms",
-    "fused_rope": "fused rotary kernels",
-    "fused_mlp": "fused MLP kernels",
     "shifts_logits": "a loss that copies shifted logits",
     "upcasts_in_model": "logits upcast inside the model",
     "keeps_half_embeddings": "embeddings cast back to 16 bit",
@@ -56,11 +55,16 @@ _NOT_BUILT = {
 }
 
 
+_LIGER = {"fused_norm": "rms_norm", "fused_rope": "rope", "fused_mlp": "gate"}
+
+
 def loop_of(stack: Stack) -> Loop:
     """The loop of a stack; UnsupportedError where it needs software that is not the installed one."""
     reasons = [words for habit, words in _NOT_BUILT.items() if getattr(stack, habit)]
     if stack.fused_lora != "none":
         reasons.append("fused LoRA")
+    if "+" in stack.name:
+        reasons.append(f"what +{stack.name.partition('+')[2]} adds")
     if reasons:
         raise UnsupportedError(f"stack {stack.name!r}: the rig cannot build {reasons[0]}")
     return Loop(
@@ -71,6 +75,7 @@ def loop_of(stack: Stack) -> Loop:
         attention_mask=stack.attention_mask == "full",
         reentrant=stack.reentrant_checkpoints,
         expands_kv=stack.expands_kv,
+        liger=frozenset(kernel for habit, kernel in _LIGER.items() if getattr(stack, habit)),
     )
 
 

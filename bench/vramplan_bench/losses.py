@@ -1,6 +1,7 @@
 """The loss kernels: what the forward is asked for, and how the loss is read from its outputs.
 
-`standard` is transformers' own loss on full logits. `chunked` is TRL's fused head, the real code; where tensors have
+`standard` is transformers' own loss on full logits, `fused-ce` that loss on Liger's cross entropy, `fused-linear`
+Liger's product and loss in one. `chunked` is TRL's fused head, the real code; where tensors have
 no storage its Triton kernels, which allocate nothing, are replaced by nothing.
 """
 
@@ -18,25 +19,28 @@ import torch
 from vramplan.errors import UnsupportedError
 from vramplan.recipe import Loss
 
+from .liger import apply_liger
 from .loop import Probe
 
 TRL_OUTPUTS = ("log_probs", "entropy", "is_top1")
 """What SFTTrainer asks of the fused head (trl 1.16, sft_trainer.py)."""
 
 
-def attach_loss(model: Any, loss: Loss) -> None:
-    """Give the base model (before PEFT wraps it) the loss of the recipe."""
-    if loss == "standard":
-        return
+LIGER_LOSSES = {"fused-linear": "fused_linear_cross_entropy", "fused-ce": "cross_entropy"}
+"""Losses of Liger, by its names."""
+
+
+def attach_kernels(model: Any, loss: Loss, kernels: frozenset[str]) -> None:
+    """Give the base model (before PEFT wraps it) the loss of the recipe, and Liger's other kernels."""
+    wanted = kernels | ({LIGER_LOSSES[loss]} if loss in LIGER_LOSSES else set())
+    if wanted:
+        apply_liger(model, wanted)
     if loss == "chunked":
         if find_spec("trl") is None:
             raise UnsupportedError("loss 'chunked' is TRL's: pip install trl (or --loss standard)")
         from trl.trainer.utils import add_fused_lm_head
 
         add_fused_lm_head(model, outputs=TRL_OUTPUTS)
-        return
-    missing = {"fused-linear": "liger-kernel", "fused-ce": "unsloth"}[loss]
-    raise UnsupportedError(f"loss {loss!r} needs the package {missing}, whose kernels run only on a GPU")
 
 
 def forward_options(loss: Loss) -> dict[str, Any]:
@@ -59,8 +63,8 @@ def loss_reader(loss: Loss, tokens: int) -> Callable[[Any], torch.Tensor]:
 
 def follow_loss(model: Any, loss: Loss, probe: Probe) -> None:
     """Let the phase `loss` begin where the base model hands logits (or hidden states) to the loss."""
-    if loss == "chunked":
-        return  # the Function is patched in `triton_stand_ins`, or runs inside `forward`
+    if loss in ("chunked", "fused-linear"):
+        return  # the Function is patched in `triton_stand_ins` and `liger_package`, or runs inside `forward`
     plain = model.loss_function
 
     def followed(*args: Any, **kwargs: Any) -> Any:

@@ -16,11 +16,14 @@ from .tracker import StorageTracker
 
 PAGED_FROM_ELEMENTS = 100_000
 """bitsandbytes/optim/optimizer.py, get_state_buffer: smaller states are ordinary tensors."""
+CODE_TABLE_ENTRIES = 256
+"""bitsandbytes/functional.py, create_dynamic_map: one figure for each byte."""
 
 
 @contextmanager
 def paged_states(tracker: StorageTracker) -> Iterator[None]:
-    """Large states of paged optimizers are managed memory, as on a GPU; on the CPU bitsandbytes does not page."""
+    """Large states of paged optimizers are managed memory, as on a GPU; on the CPU bitsandbytes does not page. The
+    tables of 8-bit codes lie on the card, where bitsandbytes moves them at the first step."""
     if find_spec("bitsandbytes") is None:
         yield
         return
@@ -32,7 +35,14 @@ def paged_states(tracker: StorageTracker) -> Iterator[None]:
         with tracker.on_host():
             return torch.zeros_like(p, dtype=dtype)
 
-    with patch.object(Optimizer8bit, "get_state_buffer", get_state_buffer):
+    def fill_qmap(self: Any) -> None:
+        for name in ("dynamic", "udynamic"):
+            self.name2qmap[name] = torch.empty(CODE_TABLE_ENTRIES)
+
+    with (
+        patch.object(Optimizer8bit, "get_state_buffer", get_state_buffer),
+        patch.object(Optimizer8bit, "fill_qmap", fill_qmap),
+    ):
         yield
 
 

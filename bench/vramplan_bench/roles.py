@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .effective import element_count, quantization_tensors
+from .effective import element_count, is_quantized, quantization_tensors
 from .session import Session
 from .tracker import WORKSPACE, StorageTracker
 
@@ -52,6 +52,8 @@ class Roles:
             self._note(parameter, "adapters" if ".lora_" in name else "weights")
             for part in quantization_tensors(parameter):
                 self._note(part, "weights")
+        for module in self._session.model.modules():
+            self._note(getattr(getattr(module, "state", None), "SCB", None), "weights")  # scales of an 8-bit matrix
         for buffer in self._session.model.buffers():
             self._note(buffer, "weights")
         for state in self._session.optimizer.state.values():
@@ -78,5 +80,5 @@ def facts_of(session: Session, tracker: StorageTracker, roles: dict[int, str]) -
         workspace_bytes=sums.get("workspace", 0),
         parameters=sum(count for _, count in sizes),
         trainable=sum(count for p, count in sizes if p.requires_grad),
-        quantized=sum(count for p, count in sizes if getattr(p, "quant_state", None) is not None),
+        quantized=sum(count for p, count in sizes if is_quantized(p)),
     )

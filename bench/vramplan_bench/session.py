@@ -16,7 +16,7 @@ from vramplan.recipe import ResolvedRecipe
 from .build import DTYPES, add_adapters, build_base, build_config, prepare
 from .loading import MakeTensor
 from .loop import Loop, Probe, StepRunner
-from .losses import attach_loss, follow_loss, forward_options, loss_reader
+from .losses import attach_kernels, follow_loss, forward_options, loss_reader
 from .optimizers import build_optimizer
 
 
@@ -47,8 +47,9 @@ def open_session(
     """Build everything that `recipe` trains. `raw` is a config.json's mapping; `layers` replaces its depth."""
     config = build_config(raw, layers)
     base = build_base(config, recipe, device, make)
-    attach_loss(base, recipe.loss)
+    attach_kernels(base, recipe.loss, loop.liger)
     follow_loss(base, recipe.loss, probe)
+    probe.set_segment("adapters")
     model = prepare(base, recipe, reentrant=loop.reentrant)
     if recipe.has_adapters:
         model = add_adapters(model, raw, recipe)

@@ -9,6 +9,8 @@ A dispatch mode changes or hides things; they are mended here, so that the strea
 
 * Autograd sums gradients in place when it holds the only reference, but never while a mode is on
   (torch/csrc/autograd/input_buffer.cpp, `can_accumulate_inplace`). Such a sum takes over the storage of its left side.
+* The gradient of indexing is added into zeros in place, but into a new tensor where tensors are fake
+  (torch/csrc/autograd/FunctionsManual.cpp, `index_backward`). It takes over the storage of the zeros.
 * Tensors made by `torch.tensor(...)` without a device, or for the "cpu" by name, live on the host: not counted.
 * A kernel may take memory inside one operator: an `Imitation` says what (`imitation.py`).
 """
@@ -32,6 +34,7 @@ _DEVICE_QUERY = torch.ops.prim.device.default
 _LIFT = torch.ops.aten.lift_fresh.default
 _SCALAR = torch.ops.aten._local_scalar_dense.default
 _ADD = torch.ops.aten.add.Tensor
+_INDEX_PUT = torch.ops.aten.index_put.default
 
 WORKSPACE = " (workspace)"
 INSIDE = " (inside)"
@@ -215,7 +218,7 @@ class StorageTracker(TorchDispatchMode):
                 out = expansion(*args, **kwargs)
             if out is not NotImplemented:
                 return out
-        if func is _ADD and _sums_in_place(args, kwargs):
+        if (func is _ADD and _sums_in_place(args, kwargs)) or (func is _INDEX_PUT and _is_index_backward(args)):
             out = func(*args, **kwargs)
             self._take_over(args[0], out)
             return out
@@ -243,6 +246,12 @@ class StorageTracker(TorchDispatchMode):
         elif isinstance(out, tuple | list):
             for item in out:
                 self._register_all(item, name)
+
+
+def _is_index_backward(args: tuple[Any, ...]) -> bool:
+    """Is this the gradient of `x[indices]` on fake tensors?"""
+    node = torch._C._current_autograd_node()
+    return node is not None and node.name() == "IndexBackward0" and isinstance(args[0], FakeTensor)
 
 
 def _sums_in_place(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

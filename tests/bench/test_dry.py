@@ -101,7 +101,7 @@ def test_a_second_step_differs_from_the_first_by_the_optimizers_states() -> None
     ("changes", "knobs", "says"),
     [
         ({"model_type": "nothing"}, {}, "no model of type 'nothing'"),
-        ({}, {"loss": "fused-linear"}, "liger-kernel"),
+        ({"model_type": "stablelm"}, {"loss": "fused-linear"}, "liger-kernel"),
         ({}, {"targets": "c_attn_x"}, "c_attn_x"),
     ],
 )
@@ -113,7 +113,7 @@ def test_what_cannot_be_built_is_one_line(changes: dict[str, Any], knobs: dict[s
 
 def test_a_stack_of_other_software_is_refused() -> None:
     with pytest.raises(VramplanError, match="cannot build"):
-        run(tiny("llama"), recipe("lora", stack="liger", loss="standard"))
+        run(tiny("llama"), recipe("lora", stack="unsloth", loss="standard"))
 
 
 T4_ROWS = [  # rows of shared/corpus/runs.csv: method, batch, length, attention, allocated, reserved

@@ -71,7 +71,7 @@ def _broken(**changes: Any) -> str:
         ("[]", "not an object"),
         (_broken(schema_version=9), "schema_version: 9"),
         (_broken(kind="gpu"), "kind"),
-        (_broken(surprise=1), "unknown key 'surprise'"),
+        (_broken(surprise=1), "unknown key in .* line 1: 'surprise'"),
         (_broken(allocated_bytes="7"), "allocated_bytes"),
         (_broken(cell_id="0"), "cell_id"),
         (_broken(phases={}), "phases"),

@@ -77,7 +77,7 @@ def test_mistakes_are_named_with_their_place(text: str, says: str) -> None:
 def test_unknown_suites_and_files(tmp_path: Path) -> None:
     with pytest.raises(VramplanError, match="nearest: quick"):
         load_suite("quik")
-    with pytest.raises(VramplanError, match="No such file"):
+    with pytest.raises(VramplanError, match="no such file"):
         load_suite(str(tmp_path / "none.toml"))
     (tmp_path / "bad.toml").write_bytes(b"\xff")
     with pytest.raises(VramplanError, match="UTF-8"):

@@ -9,16 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from vramplan.errors import VramplanError
+from vramplan.from_json import build_part
 from vramplan.gpu import Gpu
-from vramplan.record import (
-    Effective,
-    Kind,
-    Outcome,
-    PhaseRecord,
-    Record,
-    StepRecord,
-    build_part,
-)
+from vramplan.record import Effective, Kind, Outcome, PhaseRecord, Record, StepRecord
 
 from ..protocol import Message
 from .cells import Prepared

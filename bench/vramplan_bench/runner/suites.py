@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from vramplan.errors import InvalidValueError, UnknownNameError, VramplanError
+from vramplan.files import read_text
 from vramplan.recipe import Recipe
 
 from .cells import Cell
 
 FOLDER = files("vramplan_bench") / "suites"
+LARGEST_FILE_BYTES = 4 * 2**20
 _KNOBS = frozenset(field.name for field in fields(Recipe))
 _OWN = frozenset(field.name for field in fields(Cell)) - {"recipe"}
 _HEAD = ("title", "needs", "defaults", "cells")
@@ -56,10 +58,7 @@ def is_suite(name: str) -> bool:
 def load_suite(name: str) -> Suite:
     """A suite by name or file. Raises VramplanError, which names file, block and key."""
     if name.endswith(".toml"):
-        try:
-            text, where = Path(name).read_text(encoding="utf-8"), name
-        except (OSError, UnicodeDecodeError) as error:
-            raise VramplanError(f"{name}: {getattr(error, 'strerror', None) or 'not text in UTF-8'}") from None
+        text, where = read_text(name, "a suite", LARGEST_FILE_BYTES), name
     elif name in suite_names():
         text, where = (FOLDER / f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml"
     else:

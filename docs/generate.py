@@ -12,9 +12,14 @@ PAGE = ROOT / "docs" / "formulas.md"
 MODULES = (
     "step/weights", "step/optimizer", "step/operators", "step/norms", "step/activations",
     "step/attention", "step/block", "step/head", "step/memory",
-    "step/tape", "step/setting", "estimator/phases", "estimator/tiers",
+    "step/entry", "step/tape", "step/setting", "step/precision", "step/sharding", "step/fsdp", "estimator/moment",
+    "estimator/phases", "estimator/tiers",
+    "speed/work", "speed/products", "speed/traffic", "speed/card", "speed/efficiency", "speed/time",
+    "calibrate/memory", "calibrate/throughput", "calibrate/edge", "calibrate/robust", "calibrate/conformal",
+    "data/padding", "data/packing", "cost/hire", "cost/rate", "cost/work", "cost/spot", "cost/own", "cost/energy",
+    "budget/bill", "budget/schedule", "budget/sensitivity",
 )  # fmt: skip
-"""In the order in which a person wants them: what stays, what a step takes, how it adds up."""
+"""In the order in which a person wants them: what stays, what a step takes, how it adds up; then its time."""
 HEADER = """# Formulas
 
 What every number of an estimate comes from: one section for each module, one entry for each formula, in the words

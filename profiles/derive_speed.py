@@ -59,6 +59,8 @@ def points(names: Iterable[str]) -> list[Point]:
         for run in read_runs(name):
             if not isinstance(run, Run) or not run.tokens_per_s_per_gpu or run.id in found or speed_obstacle(run):
                 continue
+            if run.gpus != 1:
+                continue
             try:
                 asked = question(run)
                 c = Setting(asked.model, asked.recipe, asked.stack, asked.gpu)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,11 @@ settings.register_profile("house", deadline=None, max_examples=50)
 settings.load_profile("house")
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# The age of prices, and the tester's own prices and profiles, are no part of what is tested.
+os.environ["VRAMPLAN_TODAY"] = "2026-11-22"
+NO_CONFIG = TemporaryDirectory(prefix="vramplan-tests-")
+os.environ["XDG_CONFIG_HOME"] = NO_CONFIG.name
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vramplan.accuracy import Accuracy, Row, accuracy, judge, percentile, question, spread
+from vramplan.accuracy.records import holds_records
 from vramplan.cli.app import app
 from vramplan.errors import VramplanError
 from vramplan.record import Effective, PhaseRecord, Record, Request, write_records
@@ -58,7 +59,8 @@ def test_the_memory_that_the_run_had() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"gpus": 2}, "several GPUs"),
+        ({"gpus": 2}, "split over the GPUs"),
+        ({"notes": "sequence_parallel=8"}, "sequences split"),
         ({"gpus": None}, "number of GPUs"),
         ({"sharding": "fsdp+offload"}, "sharding 'fsdp+offload'"),
         ({"method": "dora"}, "method 'dora'"),
@@ -71,11 +73,11 @@ def test_the_memory_that_the_run_had() -> None:
         ({"seq_len": None}, "seq_len is unknown"),
         ({"model": "nobody/nothing"}, "unknown model 'nobody/nothing'"),
         ({"gpu": "abacus"}, "unknown GPU 'abacus'"),
-        ({"stack": "torchtitan"}, "FSDP2"),
+        ({"stack": "nemo-automodel"}, "FSDP2"),
         ({"stack": "trl+magic"}, "+magic"),
         ({"targets": "q_prj"}, "q_prj"),
         ({"method": "full"}, "quantised weights cannot be trained"),
-        ({"layers": 4}, "cut to 4 of 32 layers"),
+        ({"model": "google/gemma-3-1b-it", "layers": 4}, "cut to 4 of 26 layers, which differ"),
     ],
 )
 def test_what_cannot_be_described_is_not_guessed(change: dict[str, Any], reason: str) -> None:
@@ -83,6 +85,13 @@ def test_what_cannot_be_described_is_not_guessed(change: dict[str, Any], reason:
     assert (row.status, row.predicted) == ("unsupported", None)
     assert reason in (row.reason or "")
     assert row.measured is not None
+
+
+def test_a_cut_model_is_described_by_its_layers() -> None:
+    """Two layers more are two layers of the whole: the same line from 4 through 8 to 32."""
+    four, six, eight = (judge(replace(RUN, layers=n)).predicted for n in (4, 6, 8))
+    assert four is not None and six is not None and eight is not None
+    assert eight.allocated_bytes - six.allocated_bytes == six.allocated_bytes - four.allocated_bytes > 0
 
 
 def test_errors_are_signed_and_failed_runs_have_none() -> None:
@@ -154,6 +163,17 @@ def _record(**change: Any) -> Record:
         absent={"device_bytes": "no NVML", "tokens_per_s": "not timed"},
     )  # fmt: skip
     return replace(record, **change)
+
+
+def test_a_torn_first_line_does_not_hide_records(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text("torn\n")
+    assert holds_records(path) and not holds_records(tmp_path / "runs.csv")
+    with pytest.raises(VramplanError, match="not one of 1 lines can be read"):
+        accuracy([path])
+    path.write_text("")
+    with pytest.raises(VramplanError, match="the file holds no records"):
+        accuracy([path])
 
 
 def test_records_are_compared_like_runs(tmp_path: Path) -> None:

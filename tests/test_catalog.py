@@ -139,8 +139,8 @@ def test_a_folder_does_not_hide_a_name(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (b"", "the file is empty"),
         (b"  \n", "the file is empty"),
-        (b'{"model_type": "llama", "hidden', "not JSON, or cut off: line 1"),
-        (b"model_type: llama", "not JSON, or cut off: line 1"),
+        (b'{"model_type": "llama", "hidden', "config.json:1: not JSON, or cut off"),
+        (b"model_type: llama", "config.json:1: not JSON, or cut off"),
         (b"[1, 2]", "holds a JSON list, not an object"),
         (b"3", "holds a JSON int, not an object"),
         (b"{}", "model_type: a missing key is not a word"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vramplan.catalog import find_gpu
+from vramplan.catalog import find_gpu, find_model, find_stack
 from vramplan.cost import (
     Cost,
     Currency,
@@ -33,11 +33,12 @@ from vramplan.cost import (
 )
 from vramplan.cost.hire import hire_usd_per_hour
 from vramplan.cost.own import amortised_usd_per_hour
-from vramplan.cost.work import evaluation_share
+from vramplan.cost.work import checkpoint_sizes, evaluation_share
 from vramplan.errors import VramplanError
 from vramplan.estimator.result import Speed
 from vramplan.price import Kind, Price
-from vramplan.recipe import ResolvedRecipe
+from vramplan.recipe import Recipe, ResolvedRecipe
+from vramplan.resolve import resolve
 
 TODAY = date(2026, 11, 22)
 
@@ -300,8 +301,21 @@ def test_examples_of_a_length() -> None:
     found = work(Job(examples=1000, length=600, epochs=Decimal("1.5")), gpus=2)
     assert (found.tokens, found.processed_tokens, found.padding_waste) == (900_000, 900_000, 0.0)
     assert found.steps == 95  # ceil(1.5 x ceil(1000 / (4 x 2 x 2))): 63 an epoch
+    assert Job(tokens=1, epochs=1.5) == Job(tokens=1, epochs=Decimal("1.5"))  # type: ignore[arg-type]
     cut = work(Job(examples=1000, length=1600))
     assert (cut.tokens, cut.cut_tokens) == (1_000_000, 600_000)
+
+
+def test_what_a_checkpoint_holds() -> None:
+    """gpt2 has 124,439,808 parameters; two fp32 states each, wherever they lie and on however many cards."""
+    model, stack, card = find_model("gpt2"), find_stack("trl"), find_gpu("h100")
+    for knobs in ({}, {"optimizer": "paged_adamw_32bit"}, {"gpus": 4, "sharding": "fsdp"}):
+        recipe = resolve(Recipe(dtype="fp32", method="full", **knobs), "full", stack, card)
+        weights, state = checkpoint_sizes(model, recipe, stack)
+        assert weights == 4 * 124_439_808
+        assert state == pytest.approx(8 * 124_439_808, rel=0.001)
+    adapter = resolve(Recipe(method="lora", rank=8), "lora", stack, card)
+    assert sum(checkpoint_sizes(model, adapter, stack)) < 0.1 * weights
 
 
 BAD_JOBS: dict[str, dict[str, object]] = {
@@ -310,7 +324,9 @@ BAD_JOBS: dict[str, dict[str, object]] = {
     "go together": {"examples": 5},
     "--tokens: 1000": {"tokens": 10**30},
     "--tokens: 0": {"tokens": 0},
-    "epochs": {"tokens": 5, "epochs": Decimal(0)},
+    "epochs: '0'": {"tokens": 5, "epochs": Decimal(0)},
+    "epochs: 'NaN'": {"tokens": 5, "epochs": float("nan")},
+    "epochs: 'three'": {"tokens": 5, "epochs": "three"},
     "packing": {"tokens": 5, "packing": "tight"},
     "--save-every-steps": {"tokens": 5, "save_every_steps": 0},
 }
@@ -328,6 +344,7 @@ def test_jobs_that_cannot_be(said: str) -> None:
         lambda: Spot(interruptions_per_day=Decimal(-1)),
         lambda: Spot(interruptions_per_day=Decimal("NaN")),
         lambda: Spot(checkpoint_every_s=0),
+        lambda: Spot(restart_s=-1),
         lambda: spot_overhead(Spot(interruptions_per_day=Decimal(1000), checkpoint_every_s=10**6)),
         lambda: Machine(purchase_usd=Decimal(1), gpus=1, years=Decimal(1), utilisation=Decimal(0)),
         lambda: Machine(purchase_usd=Decimal(1), gpus=1, years=Decimal(0), utilisation=Decimal(1)),

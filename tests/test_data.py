@@ -156,7 +156,7 @@ CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo!
 READABLE: dict[str, tuple[dict[str, Any], str, int]] = {
     "messages": ({"messages": CHAT}, "messages", 5),
     "conversations": ({"conversations": [{"from": "human", "value": "Hi"}]}, "messages", 2),
-    "parts": ({"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "image"}]}]},
+    "parts": ({"messages": [{"role": "user", "content": [{"type": "text", "text": "H"}, "i", {"text": 5}, None]}]},
               "messages", 2),
     "tool call": ({"messages": [{"role": "assistant", "content": None, "tool_calls": []}]}, "messages", 0),
     "prompt": ({"prompt": "ab", "completion": "cd"}, "prompt-completion", 4),
@@ -182,7 +182,7 @@ def test_fields_that_trl_knows(case: str) -> None:
         ({"messages": [{"content": "x"}]}, "neither `role` nor `from`"),
         ({"messages": [{"role": "user", "content": 5}]}, "no text"),
         ({"prompt": "x"}, "no field that TRL knows"),
-        ({"text": None}, "no field that TRL knows"),
+        ({"text": None}, "text: not a string but NoneType"),
     ],
 )
 def test_fields_that_it_does_not(example: dict[str, Any], said: str) -> None:
@@ -210,6 +210,14 @@ def test_a_half_broken_file(tmp_path: Path) -> None:
     for word in ("not JSON", "not UTF-8 at byte 11", "not an object but list", "there are: words"):
         assert word in said
     assert "5 lines cannot be used; 2 examples count" in found.notes
+
+
+def test_zero_bytes_cost_their_lines(tmp_path: Path) -> None:
+    """What a crash leaves in a log; and blank lines before the first example."""
+    path = tmp_path / "zeros.jsonl"
+    path.write_bytes(b"\n" * 5000 + b'{"text": "abcd"}\n' * 9 + b'{"text": "a\0b"}\n' + b"\0" * 40 + b"\n")
+    found = read_data(str(path))
+    assert (found.lengths.examples, [line.line for line in found.bad_lines]) == (9, [5010, 5011])
 
 
 def test_a_half_broken_table(tmp_path: Path) -> None:

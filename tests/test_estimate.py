@@ -122,12 +122,6 @@ def test_a_format_the_method_cannot_take(method: Method, quant: str) -> None:
     assert [e.recipe.method for e in side_by_side.estimates] == list(METHODS)
 
 
-@pytest.mark.parametrize("asked", [{"gpus": 2}, {"sharding": "fsdp"}, {"gpus": 8, "sharding": "zero3"}])
-def test_several_gpus_are_not_yet(asked: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedError, match="not yet"):
-        estimate("llama-8b", None, Recipe(**asked))
-
-
 @pytest.mark.parametrize("stack", [s.name for s in stacks() if s.unsupported])
 def test_stacks_that_cannot_be_described_say_why(stack: str) -> None:
     with pytest.raises(UnsupportedError, match=stack):

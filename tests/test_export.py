@@ -245,7 +245,7 @@ def test_command_does_not_write_over_a_file(tmp_path: Path) -> None:
     target.write_text("mine")
     refused = run("llama-8b", "--to", "trl", "-o", str(tmp_path))
     assert (refused.exit_code, refused.stdout, target.read_text()) == (2, "", "mine")
-    assert refused.stderr == f"vramplan: {target}: stands already; --force writes over it\n"
+    assert refused.stderr == f"vramplan: {target} exists; --force writes over it\n"
     assert run("llama-8b", "--to", "trl", "-o", str(target), "--force").exit_code == 0
     assert target.read_text().startswith("# meta-llama/Llama-3.1-8B, qlora")
 

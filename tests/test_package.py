@@ -45,7 +45,10 @@ def test_licence_and_metadata(unpacked: Path) -> None:
     (info,) = unpacked.glob("*.dist-info")
     assert {path.name for path in (info / "licenses").iterdir()} == {"LICENSE", "NOTICE"}
     needed = [line for line in (info / "METADATA").read_text().splitlines() if line.startswith("Requires-Dist")]
-    assert [line for line in needed if "extra ==" not in line] == ["Requires-Dist: click>=8.2"]
+    assert [line for line in needed if "extra ==" not in line] == [
+        "Requires-Dist: click>=8.2",
+        "Requires-Dist: pyyaml>=6.0",
+    ]
 
 
 def test_answers_with_its_own_data(unpacked: Path) -> None:
@@ -60,3 +63,20 @@ def test_every_data_file_is_there(unpacked: Path) -> None:
     data = ROOT / "profiles" / "vramplan_profiles"
     kept = {path.relative_to(data) for path in data.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     assert {path for path in kept if not (unpacked / "vramplan_profiles" / path).exists()} == set()
+
+
+def test_every_suite_is_there(unpacked: Path) -> None:
+    shipped = {path.name for path in (unpacked / "vramplan_bench" / "suites").iterdir()}
+    assert shipped == {path.name for path in (ROOT / "bench" / "vramplan_bench" / "suites").glob("*.toml")} != set()
+
+
+def test_pages_and_schemas_are_there(unpacked: Path) -> None:
+    """Style, script, example and JSON Schemas of reports stand beside their modules."""
+    folders = (
+        ROOT / "vramplan" / "budget",
+        *(ROOT / "reports" / "vramplan_reports" / name for name in ("budget", "page")),
+    )
+    kept = {path for folder in folders for path in folder.iterdir() if path.suffix in (".css", ".js", ".json", ".toml")}
+    assert len(kept) == 5
+    roots = {path: ROOT if "vramplan_reports" not in path.parts else ROOT / "reports" for path in kept}
+    assert [path for path in kept if not (unpacked / path.relative_to(roots[path])).exists()] == []

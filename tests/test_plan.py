@@ -15,13 +15,13 @@ from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from vramplan.catalog import find_gpu, find_model, find_stack, gpus
-from vramplan.cost import Job, Market, cost_of, work_of
+from vramplan.cost import Job, Machine, Market, PowerPlan, cost_of, work_of
 from vramplan.cost.work import checkpoint_sizes, download_bytes
 from vramplan.data import Lengths
 from vramplan.data.inspect import DataFile
 from vramplan.decide import plan_job
 from vramplan.errors import VramplanError
-from vramplan.estimator import estimate_one, memory_tiers
+from vramplan.estimator import memory_tiers
 from vramplan.estimator.phases import StepMemory
 from vramplan.plan.cards import kind_of
 from vramplan.plan.choices import choices
@@ -82,7 +82,7 @@ def bills(model: Any, job: Job, market: Market, gpu: Any, recipe: Any, stack: An
     at = speed(model, recipe, stack, gpu)
     if at is None or need_bytes(model, gpu, recipe, stack) > gpu.capacity_bytes:
         return []
-    sizes = checkpoint_sizes(estimate_one(model, recipe, stack, gpu), model)
+    sizes = checkpoint_sizes(model, recipe, stack)
     work = work_of(job, recipe, checkpoint=sizes, download_bytes=download_bytes(model))
     hires = (h for h in market.hires(gpu, recipe.gpus, TODAY) if recipe.gpus == 1 or not h.scattered)
     costs = (cost_of(work, at, hire, spot=market.spot) for hire in hires)
@@ -259,7 +259,7 @@ def test_nothing_holds_it_until_a_wish_is_dropped() -> None:
 def test_terms_on_which_nothing_is_for_hire() -> None:
     found = asked(wishes=Wishes(budget_usd=Decimal("0.2")), market=Market(providers=("azure",)))
     assert {"--provider", "--budget"} <= {r.constraint for r in found.relaxations}
-    with pytest.raises(VramplanError, match="no card with a price: on_demand · nobody"):
+    with pytest.raises(VramplanError, match="no card with a price among .*: on_demand · nobody"):
         asked(market=Market(providers=("nobody",)))
 
 
@@ -306,13 +306,53 @@ def test_a_price_of_ones_own_needs_a_card() -> None:
     [
         ({"budget_usd": Decimal(0)}, "--budget"), ({"budget_usd": Decimal("NaN")}, "--budget"),
         ({"deadline_s": 0}, "--deadline"), ({"deadline_s": 10**12}, "--deadline"), ({"batch": 0}, "batch"),
-        ({"effective_batch": 10**9}, "effective_batch"), ({"counts": ()}, "--gpus"), ({"counts": (16,)}, "--gpus"),
+        ({"effective_batch": 10**9}, "effective_batch"), ({"counts": ()}, "--gpus"), ({"counts": (16,)}, "'16'"),
         ({"methods": ("qlra",)}, "qlora"), ({"methods": ("qlora",), "no_quantization": True}, "--no-quantization"),
     ],
 )  # fmt: skip
 def test_wishes_that_are_none(words: dict[str, Any], named: str) -> None:
     with pytest.raises(VramplanError, match=named):
         Wishes(**words)
+
+
+def test_electricity_is_in_the_price_of_a_hire() -> None:
+    power = PowerPlan(usd_per_kwh=Decimal("0.5"))
+    for market, lines in ((Market(power=power), 0), (Market(power=power, usd_per_gpu_hour=Decimal(1)), 1)):
+        bill = asked(market=market, cards=("a100-80",), wishes=Wishes(counts=(1,))).picks[0].plan.cost
+        assert len([line for line in bill.lines if line.label == "electricity"]) == lines
+
+
+def test_one_machine_of_ones_own() -> None:
+    """What it holds is all there is; prices of others do not count beside it."""
+    machine = Machine(purchase_usd=Decimal(30_000), gpus=3, years=Decimal(4), utilisation=Decimal("0.5"))
+    found = asked(market=Market(machine=machine), cards=("h100",))
+    assert {plan.gpus for plan in found.front} <= {1, 2}
+    assert {plan.cost.hire.instances for plan in found.front} == {1}
+    with pytest.raises(VramplanError, match="--provider"):
+        Market(machine=machine, providers=("aws",))
+
+
+def test_cards_that_were_named_and_left_out() -> None:
+    unpriced = next(gpu.key for gpu in gpus() if not Market().hires(gpu, 1, TODAY))
+    assert asked(cards=("h100", unpriced)).left_out[0] == f"{unpriced} is left out: no price on these terms"
+    with pytest.raises(VramplanError, match=f"no card with a price among {unpriced}: on_demand"):
+        asked(cards=(unpriced,))
+
+
+def test_losses_that_a_stack_can_run() -> None:
+    """TRL computes its own, whatever is asked for; the Trainer's can be Liger's."""
+    for stack, losses in (("trl", {"chunked"}), ("hf-trainer", {"standard", "fused-linear"})):
+        tried = choices(Recipe(), "lora", find_stack(stack), find_gpu("h100"), Wishes())
+        assert {recipe.loss for recipe in tried} == losses
+
+
+def test_a_format_of_weights_is_kept() -> None:
+    assert {plan.recipe.quant for plan in asked(recipe=replace(NARROW, quant="nf4")).by_method} == {"nf4"}
+    assert {plan.recipe.method for plan in asked(recipe=replace(NARROW, quant="none")).by_method} == {"full", "lora"}
+    with pytest.raises(VramplanError, match="--no-quantization with --quant nf4"):
+        asked(recipe=replace(NARROW, quant="nf4"), wishes=Wishes(no_quantization=True))
+    with pytest.raises(VramplanError, match="--quant nf4 with --method full"):
+        asked(recipe=replace(NARROW, quant="nf4"), wishes=Wishes(methods=("full", "lora")))
 
 
 def test_all_cards_and_counts_are_searched() -> None:
@@ -336,7 +376,7 @@ def test_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_cannot_be_described_is_said() -> None:
-    for stack, recipe, said in (("torchtitan", NARROW, "stack"), ("trl", Recipe(targets="q_prj"), "q_prj")):
+    for stack, recipe, said in (("nemo-automodel", NARROW, "stack"), ("trl", Recipe(targets="q_prj"), "q_prj")):
         with pytest.raises(VramplanError, match=said):
             asked(stack=stack, recipe=recipe)
 

@@ -94,6 +94,13 @@ def test_a_users_file(write: Callable[[str], str]) -> None:
         write("date,provider,gpu_key,pricing,gpu_count,usd_per_gpu_hour\n2026-11-20,ours,l4,own,4,0.5\n")
     )
     assert (by_gpu.usd_per_hour, by_gpu.usd_per_gpu_hour, by_gpu.instance) == (Decimal("2.0"), Decimal("0.5"), "l4")
+    with pytest.raises(VramplanError, match=r"4 GPUs at 2.0 are not a machine at 2.0"):
+        read_price_file(
+            write(
+                "date,provider,gpu_key,pricing,gpu_count,usd_per_gpu_hour,usd_per_hour_instance\n"
+                "2026-11-20,ours,l4,own,4,2.0,2.0\n"
+            )
+        )
 
 
 def test_written_and_read_again(tmp_path: Path) -> None:
@@ -113,6 +120,7 @@ BAD = {
     "no provider": (ROW.replace("ours", ""), "provider: missing"),
     "count": (ROW.replace(",8,", ",0,"), "gpu_count: '0'"),
     "price": (ROW.replace("12.00", "twelve"), "usd_per_hour_instance: 'twelve'"),
+    "tiny": (ROW.replace("12.00", "1e-400"), "usd_per_hour_instance: '1e-400'"),
     "no price": (ROW.replace("12.00", ""), "usd_per_gpu_hour: ''"),
     "free": (ROW.replace("12.00", "0"), "usd_per_hour_instance: '0'"),
     "nan": (ROW.replace("12.00", "NaN"), "usd_per_hour_instance: 'NaN'"),
@@ -195,10 +203,10 @@ def test_old_prices_are_marked_and_left_out_on_request() -> None:
         (("--max-age", "0"), "--max-age"),
         (("--max-age", "1"), "none of 382 prices passes"),
         (("--count", "x"), "--count"),
-        (("--prices", "none.csv"), "none.csv: No such file"),
+        (("--prices", "none.csv"), "none.csv: no such file"),
         (("import",), "takes one file"),
         (("import", "a", "b"), "takes one file"),
-        (("import", "none.csv"), "none.csv: No such file"),
+        (("import", "none.csv"), "none.csv: no such file"),
         (("refresh", "now"), "leave out 'now'"),
     ],
 )

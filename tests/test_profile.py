@@ -101,8 +101,8 @@ def test_any_profile_reads_back(constants: Any, words: list[str], span: tuple[in
     ("change", "words"),
     [
         ({"schema_version": 2}, "schema_version: 2"),
-        ({"constants": [1]}, "constants: [1] is not a JSON object"),
-        ({"constants": {"contxt_bytes": {}}}, "constants.contxt_bytes: missing"),
+        ({"constants": [1]}, "constants: holds a JSON list, not an object"),
+        ({"constants": {"context_bytes": {}}}, "constants.context_bytes: missing"),
         ({"constants": {"contxt_bytes": PROFILE.as_dict()["constants"]["context_bytes"]}}, "nearest: context_bytes"),
         ({"constants": {"launch_s": {"value": 1, "standard_error": 0, "unit": "ms", "records": 3}}}, "'ms' is not 's'"),
         ({"constants": {"matmul_efficiency": {"value": 0, "standard_error": 0, "unit": "1", "records": 3}}}, "above 0"),
@@ -115,7 +115,7 @@ def test_any_profile_reads_back(constants: Any, words: list[str], span: tuple[in
         ({"created": "yesterday"}, "'yesterday' is not a day"),
         ({"record_ids": [1]}, "record_ids: [1] is not a list of texts"),
         ({"surprise": 1}, "unknown key in p.json: 'surprise'"),
-        ({"gpu_key": 3}, "p.json.gpu_key: 3 is not a text"),
+        ({"gpu_key": 3}, "p.json, gpu_key: 3 is not a text"),
     ],
 )
 def test_errors_name_file_and_key(change: dict[str, Any], words: str) -> None:
@@ -148,7 +148,7 @@ def test_finding(folder: Path, tmp_path: Path) -> None:
     assert find_profile(str(folder / "mine.json")).name == "mine"
     with pytest.raises(VramplanError, match="unknown profile 'mien'; nearest: mine"):
         find_profile("mien")
-    with pytest.raises(VramplanError, match="No such file"):
+    with pytest.raises(VramplanError, match="no such file"):
         find_profile(str(tmp_path / "none.json"))
     assert remove_profile("mine") == str(folder / "mine.json")
     with pytest.raises(VramplanError, match="unknown profile 'mine'"):

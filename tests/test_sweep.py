@@ -62,7 +62,8 @@ def test_what_is_no_axis(text: str, named: str) -> None:
 def test_values_of_other_kinds() -> None:
     assert axis("batch", range(1, 4)).values == (1, 2, 3)
     assert axis("batch", np.array([2, 4])).values == (2, 4)
-    for values in ([], [0], [True], [1.5], ["a"], [None]):
+    assert axis("batch", 3).values == axis("batch", np.int64(3)).values == (3,)
+    for values in ([], [0], [True], [1.5], ["a"], [None], None, 0):
         with pytest.raises(VramplanError):
             axis("batch", values)
 
@@ -185,6 +186,7 @@ def test_tables_that_are_none() -> None:
         (pd.DataFrame({"model": ["gpt2", None], "batch": [1, 1]}), "left out"),
         (pd.DataFrame({"model": ["gpt-2b"]}), "nearest"),
         (pd.DataFrame({"batch": [1]}), "no model"),
+        (pd.DataFrame([[1, 2, "gpt2"]], columns=["batch", "batch", "model"]), "'batch' stands twice"),
     ):
         with pytest.raises(VramplanError, match=named):
             vramplan.sweep(table)

@@ -14,15 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import estimate as estimate
+    from .decide import fit as fit
+    from .decide import plan_job as plan_job
+    from .decide import sweep as sweep
     from .errors import VramplanError as VramplanError
     from .estimator.result import Answer as Answer
     from .estimator.result import Estimate as Estimate
+    from .export.write import export_recipe as export_recipe
     from .gpu import Gpu as Gpu
+    from .intake.merge import read_recipe as read_recipe
     from .model import Model as Model
     from .recipe import Recipe as Recipe
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "Estimate", "Gpu", "Model", "Recipe", "VramplanError", "__version__", "estimate"]
+__all__ = [
+    "Answer", "Estimate", "Gpu", "Model", "Recipe", "VramplanError", "__version__", "estimate", "export_recipe", "fit",
+    "plan_job", "read_recipe", "sweep",
+]  # fmt: skip
 
 _HOME = {
     "Answer": "estimator.result",
@@ -32,6 +40,11 @@ _HOME = {
     "Recipe": "recipe",
     "VramplanError": "errors",
     "estimate": "api",
+    "fit": "decide",
+    "plan_job": "decide",
+    "sweep": "decide",
+    "export_recipe": "export.write",
+    "read_recipe": "intake.merge",
 }
 """Name -> the module that holds it."""
 

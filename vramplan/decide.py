@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from .api import chosen_profile
-from .catalog import find_gpu, find_model, find_stack
+from .catalog import as_gpu, as_model, as_stack
 from .catalog import gpus as all_gpus
 from .errors import VramplanError
 from .gpu import Gpu
@@ -46,9 +46,9 @@ def fit(
 
     Names or objects, as in `vramplan.estimate`. Raises `VramplanError`.
     """
-    card = find_gpu(gpu) if isinstance(gpu, str) else gpu
+    card = as_gpu(gpu)
     return fitting.fit(
-        model if isinstance(model, Model) else find_model(fspath(model), online=online),
+        as_model(model, online=online),
         card,
         recipe or Recipe(),
         methods=methods or (METHODS if recipe is None else (recipe.method,)),
@@ -68,7 +68,7 @@ def largest_models(
     count: int = 8,
 ) -> CardModels:
     """The largest models of the catalogue that `gpu` holds, for every method. Raises `VramplanError`."""
-    card = find_gpu(gpu) if isinstance(gpu, str) else gpu
+    card = as_gpu(gpu)
     return fitting.largest_models(
         card,
         recipe or Recipe(),
@@ -125,11 +125,11 @@ def subjects(*, online: bool = False) -> Callable[[Mapping[str, Any]], Subject]:
 
     @cache
     def found(model: Any, gpu: Any, stack: Any, profile: Any, gpus: int) -> Subject:
-        card = find_gpu(gpu) if isinstance(gpu, str) else gpu
+        card = as_gpu(gpu)
         return Subject(
-            model=model if isinstance(model, Model) else find_model(fspath(model), online=online),
+            model=as_model(model, online=online),
             gpu=card,
-            stack=find_stack(stack) if isinstance(stack, str) else stack,
+            stack=as_stack(stack),
             profile=chosen_profile(profile, card, stack),
             usd_per_hour=_usd_per_hour(card, gpus),
         )
@@ -175,15 +175,26 @@ def plan_job(
     from .plan.wishes import Wishes
 
     terms = market or Market()
-    if (terms.usd_per_gpu_hour is not None or terms.machine is not None) and not gpus:
+    if terms.is_own and not gpus:
         raise VramplanError("a price or a machine of your own: say of which card with --gpu")
-    cards = [find_gpu(gpu) if isinstance(gpu, str) else gpu for gpu in gpus] or [gpu for gpu in all_gpus() if gpu.cuda]
+    cards = [as_gpu(gpu) for gpu in gpus] or [gpu for gpu in all_gpus() if gpu.cuda]
     question = Question(
-        model=model if isinstance(model, Model) else find_model(fspath(model), online=online),
-        stack=find_stack(stack) if isinstance(stack, str) else stack,
+        model=as_model(model, online=online),
+        stack=as_stack(stack),
         recipe=replace(recipe or Recipe(), batch=1, grad_accum=1, gpus=1),
         job=job,
         wishes=wishes or Wishes(),
         cards=tuple((card, chosen_profile(profile, card, stack)) for card in dict.fromkeys(cards)),
     )
-    return find_plans(question, terms, today=today)
+    found = find_plans(question, terms, today=today)
+    return replace(found, left_out=_left_out(cards, terms, today)) if gpus else found
+
+
+def _left_out(cards: Sequence[Gpu], market: Market, today: date | None) -> tuple[str, ...]:
+    """Of cards that were asked for, those that cannot be planned with, and why."""
+    from .speed import why_no_speed
+
+    unpriced = [card.key for card in cards if not market.hires(card, 1, today)]
+    slow = {card.key: why for card in cards if (why := why_no_speed(card))}
+    said = [f"{key} is left out: no price on these terms" for key in unpriced]
+    return (*said, *(f"{key} is left out. {why}" for key, why in slow.items()))

@@ -14,8 +14,7 @@ class UnknownNameError(VramplanError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
         near = nearest(name, known)
-        shown = name if len(name) <= 80 else name[:77] + "..."
-        message = f"unknown {kind} {shown!r}"
+        message = f"unknown {kind} {shortened(name, 80)!r}"
         if near:
             message += "; nearest: " + ", ".join(near)
         if hint:
@@ -28,14 +27,22 @@ class InvalidValueError(VramplanError):
     """A value outside what an option, a key of a file or a field accepts."""
 
     def __init__(self, where: str, value: object, expected: str) -> None:
-        shown = repr(value)
-        if len(shown) > 60:
-            shown = shown[:57] + "..."
-        super().__init__(f"{where}: {shown} is not {expected}")
+        super().__init__(f"{where}: {shortened(repr(value), 60)} is not {expected}")
 
 
 class UnsupportedError(VramplanError):
     """A known thing that cannot be described yet; the message names it and what to do instead."""
+
+
+def shortened(text: str, longest: int) -> str:
+    """At most `longest` characters, with dots where some are left out."""
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def one_line(said: object, longest: int = 120) -> str:
+    """What a file or another library says, as one line of printable characters."""
+    words = " ".join(str(said).split())
+    return shortened("".join(c if c.isprintable() else "?" for c in words), longest)
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 5) -> list[str]:

@@ -5,16 +5,18 @@ the planner then was on models that it had not seen. Made by `vramplan calibrate
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
-from .errors import InvalidValueError, UnknownNameError, VramplanError
+from .errors import InvalidValueError
+from .files import read_object, save_text
+from .from_json import build_part, json_object, known_keys
 
 SCHEMA_VERSION = 1
+LARGEST_FILE_BYTES = 4 * 2**20
 CONSTANTS: dict[str, str] = {
     "context_bytes": "B",
     "workspace_bytes": "B",
@@ -112,53 +114,34 @@ class Profile:
 def read_profile(path: str | os.PathLike[str]) -> Profile:
     """The profile in a file; errors name file and key."""
     name = os.fspath(path)
-    try:
-        with open(name, encoding="utf-8") as file:
-            values = json.load(file)
-    except OSError as error:
-        raise VramplanError(f"{name}: {error.strerror}") from None
-    except ValueError:
-        raise VramplanError(f"{name}: not a profile: no JSON") from None
-    return profile_from(values, name)
+    return profile_from(read_object(name, "a profile", LARGEST_FILE_BYTES), name)
 
 
 def write_profile(path: str | os.PathLike[str], profile: Profile) -> None:
     """Write a profile, whole or not at all; folders are made."""
-    name = os.fspath(path)
-    text = json.dumps(profile.as_dict(), indent=1, ensure_ascii=False) + "\n"
-    try:
-        os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
-        with open(f"{name}.new", "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(f"{name}.new", name)
-    except OSError as error:
-        raise VramplanError(f"{name}: {error.strerror}") from None
+    save_text(os.fspath(path), json.dumps(profile.as_dict(), indent=1, ensure_ascii=False) + "\n")
 
 
 def profile_from(values: object, where: str) -> Profile:
     """A profile from its JSON; `where` names it in errors."""
-    v = _object(values, where)
+    v = json_object(values, where)
     version = v.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise InvalidValueError(
             f"{where}, schema_version", version, f"{SCHEMA_VERSION}, the one that this version reads"
         )
-    v["constants"] = _table(Constant, v.get("constants"), f"{where}, constants")
+    v["constants"] = _table(Constant, v.get("constants"), tuple(CONSTANTS), f"{where}, constants")
     for name, constant in v["constants"].items():
         _check_constant(name, constant, f"{where}, constants.{name}")
-    v["quantiles"] = _table(Interval, v.get("quantiles", {}), f"{where}, quantiles")
-    v["errors"] = _table(Errors, v.get("errors", {}), f"{where}, errors")
-    for key, known in (("quantiles", TIERS), ("errors", TIERS), ("ranges", RANGES), ("refused", tuple(CONSTANTS))):
-        for name in _object(v.get(key, {}), f"{where}, {key}"):
-            if name not in known:
-                raise UnknownNameError(f"key in {where}, {key}:", name, known)
+    v["quantiles"] = _table(Interval, v.get("quantiles", {}), TIERS, f"{where}, quantiles")
     for name, interval in v["quantiles"].items():
         if not (0 < interval.level < 1 and -1 < interval.low <= interval.high):
             raise InvalidValueError(f"{where}, quantiles.{name}", (interval.low, interval.high), "an interval above -1")
-    v["ranges"] = {key: _range(value, f"{where}, ranges.{key}") for key, value in v.get("ranges", {}).items()}
-    for key in ("methods", "models", "record_ids"):
-        v[key] = _words(v.get(key, []), f"{where}, {key}")
-    profile: Profile = _build(Profile, v, where)
+    v["errors"] = _table(Errors, v.get("errors", {}), TIERS, f"{where}, errors")
+    v["ranges"] = known_keys(v.get("ranges", {}), RANGES, f"{where}, ranges")
+    v["ranges"] = {key: _range(value, f"{where}, ranges.{key}") for key, value in v["ranges"].items()}
+    v["refused"] = known_keys(v.get("refused", {}), tuple(CONSTANTS), f"{where}, refused")
+    profile: Profile = build_part(Profile, v, where)
     try:
         date.fromisoformat(profile.created)
     except ValueError:
@@ -167,55 +150,21 @@ def profile_from(values: object, where: str) -> Profile:
 
 
 def _check_constant(name: str, constant: Constant, where: str) -> None:
-    if name not in CONSTANTS:
-        raise UnknownNameError(f"constant in {where}:", name, CONSTANTS)
     if constant.unit != CONSTANTS[name]:
-        raise InvalidValueError(f"{where}.unit", constant.unit, repr(CONSTANTS[name]))
+        raise InvalidValueError(f"{where}, unit", constant.unit, repr(CONSTANTS[name]))
     positive = name in ("edge_elasticity", "matmul_efficiency", "memory_efficiency", "communication_efficiency")
     if not constant.value >= 0 or (positive and constant.value == 0):
-        raise InvalidValueError(f"{where}.value", constant.value, "a number above 0" if positive else "0 or more")
+        raise InvalidValueError(f"{where}, value", constant.value, "a number above 0" if positive else "0 or more")
     if not constant.standard_error >= 0:
-        raise InvalidValueError(f"{where}.standard_error", constant.standard_error, "0 or more")
+        raise InvalidValueError(f"{where}, standard_error", constant.standard_error, "0 or more")
 
 
-def _object(values: object, where: str) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise InvalidValueError(where, values, "a JSON object")
-    return dict(values)
-
-
-def _table(kind: type[Any], values: object, where: str) -> dict[str, Any]:
-    return {name: _build(kind, value, f"{where}.{name}") for name, value in _object(values, where).items()}
+def _table(kind: type[Any], values: object, known: tuple[str, ...], where: str) -> dict[str, Any]:
+    named = known_keys(values, known, where)
+    return {name: build_part(kind, value, f"{where}.{name}") for name, value in named.items()}
 
 
 def _range(value: object, where: str) -> tuple[int, int]:
     if not (isinstance(value, list) and len(value) == 2 and all(type(end) is int for end in value)):
         raise InvalidValueError(where, value, "two whole numbers")
     return value[0], value[1]
-
-
-def _words(values: object, where: str) -> tuple[str, ...]:
-    if not (isinstance(values, list | tuple) and all(isinstance(word, str) for word in values)):
-        raise InvalidValueError(where, values, "a list of texts")
-    return tuple(values)
-
-
-def _build(kind: type[Any], values: object, where: str) -> Any:
-    """A dataclass from its JSON object: every key known, every needed one there, plain values of the right type."""
-    given = _object(values, where)
-    known = {f.name: str(f.type) for f in fields(kind)}
-    for name, value in given.items():
-        if name not in known:
-            raise UnknownNameError(f"key in {where}:", name, known)
-        right: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
-        types = right.get(known[name])
-        if types is None:
-            continue
-        finite = not isinstance(value, float) or math.isfinite(value)
-        if not isinstance(value, types) or isinstance(value, bool) or not finite:
-            raise InvalidValueError(f"{where}.{name}", value, "a text" if str in types else "a number")
-    try:
-        return kind(**given)
-    except TypeError as error:
-        missing = str(error).partition("argument")[2].lstrip("s: ")
-        raise VramplanError(f"{where}: missing {missing or error}") from None

@@ -16,6 +16,13 @@ CONTRACT_DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 """Where neither the user nor the stack says: the contract's table of options."""
 
+QUANTS: dict[Method, tuple[Quant, ...]] = {
+    "full": ("none",),
+    "lora": ("none", "int8"),
+    "qlora": ("nf4", "nf4-dq", "fp4", "fp4-dq", "int8", "gptq-int4", "gptq-int8"),
+}
+"""Formats of the frozen weights that a method takes: trained weights none, LoRA none or int8, QLoRA 4 or 8 bits."""
+
 
 def resolve(
     recipe: Recipe, method: Method, stack: Stack, gpu: Gpu | None = None, *, strict: bool = True
@@ -61,14 +68,8 @@ def resolve(
 
 
 def _quant(asked: Quant | None, method: Method, stack: Stack, *, strict: bool) -> Quant:
-    """Full fine-tuning takes none, LoRA none or int8, QLoRA a 4-bit or 8-bit type."""
-    fits = {
-        "full": ("none",),
-        "lora": ("none", "int8"),
-        "qlora": ("nf4", "nf4-dq", "fp4", "fp4-dq", "int8", "gptq-int4", "gptq-int8"),
-    }[method]
     default = cast(Quant, stack.default("qlora", "quant") or "nf4-dq") if method == "qlora" else "none"
-    if asked is None or asked in fits:
+    if asked is None or asked in QUANTS[method]:
         return asked or default
     if not strict:
         return default

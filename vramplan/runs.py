@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from .errors import InvalidValueError, UnknownNameError, VramplanError
+from .files import read_text
 from .recipe import CHOICES, LIMITS
 
 LARGEST_FILE_BYTES = 64 * 2**20
@@ -89,7 +90,7 @@ def read_runs(path: str | os.PathLike[str]) -> tuple[Run | BadRow, ...]:
     Raises VramplanError where there is no such file, or it is not a runs file at all, or not one row can be read.
     """
     name = os.fspath(path)
-    rows = tuple(_without_repetition(_rows(_text(name), name)))
+    rows = tuple(_without_repetition(_rows(read_text(name, "a runs file", LARGEST_FILE_BYTES), name)))
     if not rows:
         raise VramplanError(f"{name}: the file holds no runs, only a header")
     if all(isinstance(row, BadRow) for row in rows):
@@ -97,29 +98,6 @@ def read_runs(path: str | os.PathLike[str]) -> tuple[Run | BadRow, ...]:
         assert isinstance(first, BadRow)
         raise VramplanError(f"{name}: not one of {len(rows)} rows can be read; the first: {first.reason}")
     return rows
-
-
-def _text(name: str) -> str:
-    if os.path.isdir(name):
-        raise VramplanError(f"{name}: a folder, not a runs file")
-    try:
-        with open(name, "rb") as file:
-            data = file.read(LARGEST_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise VramplanError(f"{name}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise VramplanError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
-    if len(data) > LARGEST_FILE_BYTES:
-        raise VramplanError(f"{name}: larger than {LARGEST_FILE_BYTES // 2**20} MiB, so not a runs file")
-    if not data.strip():
-        raise VramplanError(f"{name}: the file is empty")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise VramplanError(f"{name}: not a text file in UTF-8")
-    return text
 
 
 def _rows(text: str, name: str) -> Iterator[Run | BadRow]:

@@ -26,10 +26,12 @@ out_option = click.option(
 @out_option
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True,
               help="Where the step runs.")  # fmt: skip
-@click.option("--layers", type=click.IntRange(1, 16_384), help="MODEL: cut it to this many layers.")
-@click.option("--capacity-gib", type=click.FloatRange(0.1, 10_000), help="MODEL: emulate a smaller card.")
-@click.option("--minutes", type=click.FloatRange(0.1, 100_000), help="Start no cell that would end later than this.")
-@click.option("--repeats", type=click.IntRange(1, 100), help="Runs of every cell.")
+@click.option("--layers", type=click.IntRange(1, 16_384), metavar="N", help="MODEL: cut it to this many layers.")
+@click.option("--capacity-gib", type=click.FloatRange(0.1, 10_000), metavar="GIB",
+              help="MODEL: emulate a smaller card.")  # fmt: skip
+@click.option("--minutes", type=click.FloatRange(0.1, 100_000), metavar="X",
+              help="Start no cell that would end later than this.")  # fmt: skip
+@click.option("--repeats", type=click.IntRange(1, 100), metavar="N", help="Runs of every cell.")
 @click.option("--allow-busy", is_flag=True, help="Measure although others use the GPU; marks the records.")
 @recipe_options
 @format_options
@@ -47,8 +49,9 @@ def run(
 ) -> int:
     """Run real training steps and record memory by phase and tier, speed, power and cost.
 
-    WHAT is a suite (`vramplan bench list`), a file of one (.toml), or a model, with the options of a recipe. Each cell
-    runs in a process of its own; what FILE holds already is passed over. Exit code 1 where a cell ended as none should.
+    SUITE is a name (`vramplan bench list`) or a TOML file of your own; MODEL is run with the options of a recipe. Each
+    cell runs in a process of its own; what FILE of --out holds already is passed over. Exit code: 0 = measured, 1 = a
+    cell ended as none should, 2 = the question cannot be answered.
     """
     from .answer import require_packages
 
@@ -65,6 +68,8 @@ def run(
     lab = _lab(device, None if suite else question.gpus[0])
     if suite and suite.needs_cuda and lab.device == "cpu":
         raise UnsupportedError(f"suite {suite.name!r} needs a GPU, and there is none; `smoke` runs without one")
+    if not suite:
+        _refuse_impossible(cells, lab, online=question.online)
     plan = Plan(
         cells=cells,
         out=Path(out),
@@ -122,7 +127,7 @@ def show_records(records: str, output_format: str) -> None:
 @click.command("wanted", short_help="Cells that a card still lacks, best first.")
 @click.argument("records", metavar="[RECORDS]...", nargs=-1)
 @click.option("--gpu", "gpu_name", metavar="KEY", required=True, help="The card (see `vramplan gpus`).")
-@click.option("--minutes", type=click.FloatRange(0.1, 100_000), help="As many as fit into this time.")
+@click.option("--minutes", type=click.FloatRange(0.1, 100_000), metavar="X", help="As many as fit into this time.")
 @click.option("--suite", "suites", metavar="SUITE", multiple=True, help="Choose from these (default: quick, full).")
 @format_options
 def wanted(
@@ -164,6 +169,18 @@ def _cells(model: str, question: Any, layers: int | None, capacity_gib: float | 
              capacity_gib=capacity_gib, timeout_s=1800.0)
         for method in question.methods or METHODS
     )  # fmt: skip
+
+
+def _refuse_impossible(cells: Any, lab: Any, *, online: bool) -> None:
+    """Where no cell can be asked for at all, the first reason is the answer."""
+    reasons = []
+    for cell in cells:
+        try:
+            lab.prepare(cell, online=online)
+        except VramplanError as error:
+            reasons.append(error)
+    if len(reasons) == len(cells):
+        raise reasons[0]
 
 
 def _lab(device: str, gpu_name: str | None) -> Any:

@@ -85,15 +85,15 @@ def _memory(record: Record) -> tuple[Cell, ...]:
 
 
 def _time(record: Record) -> tuple[Cell, ...]:
-    def shown(value: float | None, form: str, factor: float = 1.0) -> str:
-        return "-" if value is None else format(value * factor, form)
+    def shown(value: float | None, form: str, factor: float = 1.0, unit: str = "") -> str:
+        return "-" if value is None else format(value * factor, form) + unit
 
     return (
         Cell(record.cell_id[:8]),
         Cell(shown(record.tokens_per_s, ",.0f")),
         Cell(shown(record.step_time_s, ",.1f", 1000)),
-        Cell(shown(record.step_time_cv, ".1%"), "warn" if "unstable_time" in record.flags else "plain"),
-        Cell(shown(record.mfu, ".0%")),
+        Cell(shown(record.step_time_cv, ".1f", 100, " %"), "warn" if "unstable_time" in record.flags else "plain"),
+        Cell(shown(record.mfu, ".0f", 100, " %")),
         Cell(shown(record.power_w, ",.0f")),
         Cell(shown(record.energy_j_per_token, ",.1f", 1000)),
         Cell("-" if record.price is None else f"{record.price.usd_per_million_tokens:.3f}"),

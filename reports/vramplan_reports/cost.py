@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +13,6 @@ from .figures import many
 from .sheet import Block, Cell, Column, Items, Lines, Table
 
 Document = dict[str, Any]
-_SHOWN_HIRES = 5
 
 
 def money(usd: Decimal, currency: Currency | None = None) -> str:
@@ -71,32 +70,6 @@ def _checkpoints(cost: Cost) -> str:
         f" and {work.checkpoint_state_bytes / GIB:,.2f} GiB of optimizer state" if work.checkpoint_state_bytes else ""
     )
     return f"{work.steps:,} steps; {work.checkpoints:,} checkpoints of {size}{state}; {many(work.tokens)} tokens"
-
-
-def alternatives(hires: Sequence[Hire]) -> Table:
-    """The first few ways to hire, the chosen one on top."""
-    columns = (
-        Column("USD/h", "right"), Column("machines", whole=True), Column("provider"), Column("region"), Column("kind"),
-        Column("date", whole=True), Column("idle GPUs", "right"),
-    )  # fmt: skip
-    rows = tuple(
-        tuple(
-            map(
-                Cell,
-                (
-                    f"{hire.usd_per_hour:,.2f}",
-                    f"{hire.instances} × {hire.price.count} {hire.price.gpu_key}",
-                    hire.price.provider,
-                    hire.price.region,
-                    hire.price.kind.replace("_", " "),
-                    hire.price.date.isoformat() + (" *" if hire.stale else ""),
-                    str(hire.idle_gpus),
-                ),
-            )
-        )
-        for hire in hires[:_SHOWN_HIRES]
-    )
-    return Table(columns=columns, rows=rows)
 
 
 def cost_document(cost: Cost) -> Document:

@@ -24,7 +24,7 @@ def _blocks(subject: Inspection) -> Iterator[Block]:
     yield Heading(f"{file.path}: {lengths.examples:,} examples, {many(lengths.tokens)} tokens")
     schemas = ", ".join(f"{name} {count:,}" for name, count in file.schemas.items())
     yield Lines((Cell(f"{file.format}, {file.size_bytes:,} bytes; {schemas}"), Cell(f"counted by {file.counted_by}")))
-    names = ("shortest", *(f"{share:.0%}" for share in QUANTILES[1:-1]), "longest", "mean")
+    names = ("shortest", *(f"{100 * share:.0f} %" for share in QUANTILES[1:-1]), "longest", "mean")
     values = (*(f"{lengths.quantile(share):,}" for share in QUANTILES), f"{lengths.mean:,.0f}")
     yield Heading("Tokens of an example")
     columns = tuple(Column(name, "right") for name in names)
@@ -51,8 +51,8 @@ def _epochs(subject: Inspection) -> Table:
             Cell(f"{once.steps:,}"),
             Cell(many(once.tokens)),
             Cell(many(once.processed_tokens)),
-            Cell(f"{once.padding_waste:.1%}"),
-            Cell(f"{once.cut_tokens / (once.tokens + once.cut_tokens):.1%}"),
+            Cell(f"{100 * once.padding_waste:.1f} %"),
+            Cell(f"{100 * once.cut_tokens / (once.tokens + once.cut_tokens):.1f} %"),
         )
         for name, once in subject.ways
     )

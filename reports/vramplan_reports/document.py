@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vramplan import __version__
 
 if TYPE_CHECKING:
-    from vramplan.estimator.result import Answer, Estimate, Lever, Memory
+    from vramplan.estimator.result import Answer, CostRate, Estimate, Lever, Memory, Speed
     from vramplan.gpu import Gpu
     from vramplan.model import Model
 
@@ -36,6 +36,7 @@ def answer_document(answer: Answer) -> Document:
         "estimates": [_estimate(estimate) for estimate in answer.estimates],
         "smallest_gpus": [gpu.key for gpu in answer.smallest_gpus],
         "smallest_gpus_method": answer.smallest_gpus_method,
+        "profile": None if answer.profile is None else answer.profile.name,
     }
 
 
@@ -85,19 +86,60 @@ def _estimate(estimate: Estimate) -> Document:
             "trainable": parameters.trainable,
             "quantized": parameters.quantized,
         },
-        "memory": _memory(estimate.memory),
+        "memory": memory_document(estimate.memory),
         "verdict": estimate.verdict,
         "headroom_bytes": estimate.headroom_bytes,
         "largest_micro_batch": estimate.largest_micro_batch,
         "longest_seq_len": estimate.longest_seq_len,
         "notes": list(estimate.notes),
         "levers": [_lever(lever) for lever in estimate.levers],
-        "speed": None,
-        "cost": None,
+        "speed": None if estimate.speed is None else speed_document(estimate.speed),
+        "cost": None if estimate.cost is None else cost_document(estimate.cost),
     }
 
 
-def _memory(memory: Memory) -> Document:
+def speed_document(speed: Speed) -> Document:
+    return {
+        "tokens_per_s_per_gpu": speed.tokens_per_s_per_gpu,
+        "interval": list(speed.interval),
+        "step_time_s": speed.step_time_s,
+        "bound_by": speed.bound_by,
+        "shares": dict(speed.shares),
+        "flops_per_token": speed.flops_per_token,
+        "mfu": speed.mfu,
+        "source": speed.source,
+        "terms": [
+            {
+                "name": term.name,
+                "bound": term.bound,
+                "duration_s": term.duration_s,
+                "source": term.source,
+                "formula": term.formula,
+            }
+            for term in speed.terms
+        ],
+    }
+
+
+def cost_document(cost: CostRate) -> Document:
+    """Money as text: a float would round it."""
+    price = cost.price
+    return {
+        "usd_per_hour": str(cost.usd_per_hour),
+        "usd_per_million_tokens": str(cost.usd_per_million_tokens),
+        "interval": [str(end) for end in cost.interval],
+        "price": {
+            "provider": price.provider,
+            "region": price.region,
+            "instance": price.instance,
+            "kind": price.kind,
+            "date": price.date.isoformat(),
+            "stale": cost.stale,
+        },
+    }
+
+
+def memory_document(memory: Memory) -> Document:
     return {
         "allocated_bytes": memory.allocated_bytes,
         "reserved_bytes": memory.reserved_bytes,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from vramplan.estimator.result import Answer, Estimate, Group
+from vramplan.estimator.result import Answer, CostRate, Estimate, Group
 
 from .document import answers_document
-from .figures import gib, many, percent, signed_gib
+from .figures import dollars, gib, many, percent, signed_gib, whole
 from .header import change, differing_knobs, knobs, title, verdict
 from .sheet import Block, Cell, Column, Flow, Heading, Items, Lines, Sheet, Table
 
@@ -36,7 +36,7 @@ def _comparison(answer: Answer) -> Iterator[Block]:
         yield from _ways_out(answer)
     if notes := _notes(answer.estimates):
         yield Items(notes)
-    yield Lines((Cell(_provenance(answer), "dim"),))
+    yield Lines((*price_line(answer.estimates), Cell(_provenance(answer), "dim")))
 
 
 def _rows(estimates: tuple[Estimate, ...]) -> Iterator[tuple[Cell, ...]]:
@@ -59,6 +59,7 @@ def _figures(estimate: Estimate) -> Iterator[tuple[str, Cell]]:
         yield "to spare at least, GiB", Cell(signed_gib(estimate.headroom_bytes))
         yield f"largest batch at seq-len {asked.seq_len}", _limit(estimate.largest_micro_batch)
         yield f"longest seq-len at batch {asked.batch}", _limit(estimate.longest_seq_len)
+        yield from _rate(estimate)
     yield "peak in", Cell(memory.binding_phase.replace("_", " "))
     yield "", Cell("")
     yield "at the peak, GiB", Cell("")
@@ -71,6 +72,30 @@ def _figures(estimate: Estimate) -> Iterator[tuple[str, Cell]]:
     yield "", Cell("")
     yield "trained parameters", Cell(many(parameters.trainable))
     yield "  of all", Cell(percent(parameters.trainable, parameters.total))
+
+
+def _rate(estimate: Estimate) -> Iterator[tuple[str, Cell]]:
+    """Speed and cost; nothing to show where the memory does not suffice."""
+    runs = estimate.verdict != "does_not_fit"
+    speed, cost = (estimate.speed, estimate.cost) if runs else (None, None)
+    yield "tokens/s", Cell(whole(speed.tokens_per_s_per_gpu)) if speed else _NONE
+    yield "  likely between", Cell(" – ".join(map(whole, speed.interval)), "dim") if speed else _NONE
+    yield "$ per million tokens", Cell(dollars(cost.usd_per_million_tokens) + stale_mark(cost)) if cost else _NONE
+
+
+def price_line(estimates: Iterable[Estimate]) -> Iterator[Cell]:
+    """The price behind the costs shown: all of one answer have the same."""
+    cost = next((e.cost for e in estimates if e.cost is not None and e.verdict != "does_not_fit"), None)
+    if cost is None:
+        return
+    price = cost.price
+    text = f"${dollars(cost.usd_per_hour)} a GPU hour: {price.provider} {price.region} {price.instance}"
+    text += f", {price.kind.replace('_', ' ')}, {price.date.isoformat()}"
+    yield Cell(text + (" * stale" if cost.stale else ""), "warn" if cost.stale else "dim")
+
+
+def stale_mark(cost: CostRate) -> str:
+    return " *" if cost.stale else ""
 
 
 def _at_peak(estimate: Estimate, group: Group) -> int:

@@ -9,7 +9,8 @@ from vramplan.estimator.result import Answer, Estimate, Memory, Term
 from vramplan.units import MIB
 
 from .document import answers_document
-from .figures import gib, many, percent, signed_gib
+from .estimate import price_line
+from .figures import dollars, gib, many, milliseconds, percent, signed_gib, whole
 from .header import change, knobs, title, verdict
 from .sheet import Bar, Bars, Block, Cell, Column, Entries, Entry, Flow, Heading, Items, Lines, Sheet, Table
 
@@ -35,6 +36,7 @@ def _explanations(answer: Answer) -> Iterator[Block]:
         yield from _phases(estimate.memory)
         yield from _terms(estimate.memory)
         yield from _tiers(estimate.memory)
+        yield from _speed(estimate)
         yield from _levers(estimate)
         if estimate.notes:
             yield Heading("Notes")
@@ -113,6 +115,36 @@ def _tiers(memory: Memory) -> Iterator[Block]:
         columns=(Column(""), Column("", "right"), Column("")),
         rows=tuple((Cell(name), Cell(size, "strong"), Cell(meaning, "dim")) for name, size, meaning in rows),
     )
+
+
+def _speed(estimate: Estimate) -> Iterator[Block]:
+    """Where the time of a step goes, and what it costs."""
+    speed, cost = estimate.speed, estimate.cost
+    if speed is None:
+        return
+    yield Heading("Time of a step (ms)")
+    between = " – ".join(map(whole, speed.interval))
+    said = [
+        f"{whole(speed.tokens_per_s_per_gpu)} tokens/s, likely {between}; {milliseconds(speed.step_time_s)} ms a step"
+    ]
+    said.append(f"most of it: {speed.bound_by}; {speed.flops_per_token / 1e9:,.4g} GFLOP a token")
+    if speed.mfu is not None:
+        said[-1] += f", {percent(round(1000 * speed.mfu), 1000)} of the card's peak (MFU, without recomputation)"
+    if cost is not None:
+        low, high = map(dollars, cost.interval)
+        said.append(f"${dollars(cost.usd_per_million_tokens)} per million tokens, likely {low} – {high}")
+    yield Lines((*map(Cell, said), *price_line((estimate,))))
+    entries = (
+        Entry(
+            amount=milliseconds(term.duration_s),
+            name=term.name,
+            aside=f"{term.bound} · {term.source}",
+            body=term.formula,
+        )
+        for term in sorted(speed.terms, key=lambda term: -term.duration_s)
+    )
+    if speed.terms:
+        yield Entries(titles=("ms", "part", "bound by · source", "formula"), entries=tuple(entries))
 
 
 def _levers(estimate: Estimate) -> Iterator[Block]:

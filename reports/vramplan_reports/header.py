@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from vramplan.estimator.result import Answer, Estimate, Lever
+from vramplan.gpu import Gpu
+from vramplan.model import Model
 from vramplan.recipe import ResolvedRecipe
 
 from .figures import gib, many
 from .sheet import Block, Cell, Heading, Lines
 
-_VERDICTS: dict[str, Cell] = {
+if TYPE_CHECKING:
+    from vramplan.profile import Profile
+
+VERDICTS: dict[str, Cell] = {
     "fits": Cell("fits", "good"),
     "tight": Cell("tight", "warn"),
     "does_not_fit": Cell("does not fit", "bad"),
@@ -23,22 +29,32 @@ _ABSENT = "-"
 
 def title(answer: Answer) -> Iterator[Block]:
     """The model as resolved, and the card."""
-    model = answer.model
+    gpus = answer.estimates[0].recipe.gpus if answer.estimates else 1
+    return opening_of(answer.model, answer.gpu, answer.profile, gpus)
+
+
+def opening_of(model: Model, gpu: Gpu | None, profile: Profile | None = None, gpus: int = 1) -> Iterator[Block]:
+    """`title`, without an answer."""
     asked = f"{model.alias} = " if model.alias and model.alias != model.id else ""
     yield Heading(f"{asked}{model.id}")
     shape = f"{many(model.parameters)} parameters, {model.layers} layers, {model.model_type}"
-    yield Lines((Cell(shape), Cell(_card(answer))))
+    card = Cell(on_card(gpu, gpus) if gpu else "no card named: --gpu KEY adds the verdict")
+    measured = () if profile is None else (Cell(with_profile(profile)),)
+    yield Lines((Cell(shape), card, *measured))
 
 
-def _card(answer: Answer) -> str:
-    if answer.gpu is None:
-        return "no card named: --gpu KEY adds the verdict"
-    gpu = answer.gpu
-    return f"on one {gpu.name} ({gpu.key}), {gib(gpu.capacity_bytes)} GiB"
+def with_profile(profile: Profile) -> str:
+    """Which measurements an answer rests on."""
+    return f"with profile {profile.name} ({len(profile.record_ids)} runs, fitted {profile.created})"
+
+
+def on_card(gpu: Gpu, gpus: int = 1) -> str:
+    count, each = ("one", "") if gpus == 1 else (f"{gpus} x", " each")
+    return f"on {count} {gpu.name} ({gpu.key}), {gib(gpu.capacity_bytes)} GiB{each}"
 
 
 def verdict(estimate: Estimate) -> Cell:
-    return _VERDICTS[estimate.verdict] if estimate.verdict else Cell("")
+    return VERDICTS[estimate.verdict] if estimate.verdict else Cell("")
 
 
 def change(lever: Lever) -> str:
@@ -50,12 +66,22 @@ def change(lever: Lever) -> str:
 
 def knobs(estimates: tuple[Estimate, ...]) -> tuple[str, ...]:
     """The knobs on which all recipes agree, under the names of their options: `batch 1`, `seq-len 2048`."""
-    return tuple(f"{knob} {_common(values)}" for knob, values in _values(estimates) if _common(values))
+    return knob_values(tuple(e.recipe for e in estimates))
 
 
 def differing_knobs(estimates: tuple[Estimate, ...]) -> Iterator[tuple[str, list[str]]]:
     """The others, each with its value for every recipe."""
-    return ((knob, values) for knob, values in _values(estimates) if not _common(values))
+    return differing_values(tuple(e.recipe for e in estimates))
+
+
+def knob_values(recipes: tuple[ResolvedRecipe, ...]) -> tuple[str, ...]:
+    """`knobs`, of recipes without estimates."""
+    return tuple(f"{knob} {_common(values)}" for knob, values in _values(recipes) if _common(values))
+
+
+def differing_values(recipes: tuple[ResolvedRecipe, ...]) -> Iterator[tuple[str, list[str]]]:
+    """`differing_knobs`, of recipes without estimates."""
+    return ((knob, values) for knob, values in _values(recipes) if not _common(values))
 
 
 def _common(values: list[str]) -> str | None:
@@ -64,10 +90,10 @@ def _common(values: list[str]) -> str | None:
     return different.pop() if len(different) == 1 else None
 
 
-def _values(estimates: tuple[Estimate, ...]) -> Iterator[tuple[str, list[str]]]:
+def _values(recipes: tuple[ResolvedRecipe, ...]) -> Iterator[tuple[str, list[str]]]:
     """Knobs that some recipe has, with their values in words."""
-    for knob in estimates[0].recipe.as_dict():
-        values = [_said(knob, e.recipe) for e in estimates]
+    for knob in recipes[0].as_dict():
+        values = [_said(knob, recipe) for recipe in recipes]
         if knob != "method" and set(values) - {_ABSENT} and set(values) != {_LEFT_OUT.get(knob)}:
             yield knob.replace("_", "-"), values
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .sheet import Bars, Block, Cell, Column, Entries, Flow, Heading, Items, Lines, Sheet, Table
+from .sheet import Bars, Block, Cell, Column, Drawing, Entries, Flow, Heading, Items, Lines, Sheet, Table
 
 _BAR_LENGTH = 24
 
@@ -32,6 +32,8 @@ def _block(block: Block) -> str:
         return _table(_ledger(block))
     if isinstance(block, Bars):
         return _fenced_bars(block)
+    if isinstance(block, Drawing):
+        return "\n".join(("```text", *block.lines, "```"))
     if isinstance(block, Items):
         return "\n".join(f"- {_escaped(item)}" for item in block.items)
     raise TypeError(f"a heading inside a block: {block}")

@@ -34,6 +34,8 @@ def _blocks(plans: Plans) -> Iterator[Block]:
     yield Heading(f"{asked}{model.id}")
     looked = f"{plans.cards} cards with a price, {plans.fitting} ways to train that fit, {plans.offers:,} offers"
     yield Lines((Cell(_job(plans)), Cell(_wishes(plans)), Cell(looked, "dim")))
+    if plans.left_out:
+        yield Items(plans.left_out)
     if plans.found:
         yield from _answer(plans)
     else:
@@ -50,7 +52,7 @@ def _answer(plans: Plans) -> Iterator[Block]:
     yield Items((*map(why, plans.picks), *_side_notes(plans)))
     yield Heading("Run")
     commands = (estimate_command(name_of(plans), plan.gpu, plan.recipe) for _, plan in merged)
-    yield Drawing(tuple(line for words in commands for line in shell_lines(words, COMMAND_WIDTH)))
+    yield Drawing(tuple(line for words in dict.fromkeys(commands) for line in shell_lines(words, COMMAND_WIDTH)))
     yield Flow((*knob_values(tuple(plan.recipe for _, plan in merged)), "--export KIND writes its configuration"))
     if len(plans.front) > 1:
         yield Heading("Time against money: nothing known is both faster and cheaper")
@@ -191,7 +193,8 @@ def _wishes(plans: Plans) -> str:
         parts.append(f"budget {money(wishes.budget_usd)}")
     if wishes.deadline_s is not None:
         parts.append(f"deadline in {time_of(Decimal(wishes.deadline_s) / 3600)}")
-    parts += [" or ".join(market.kinds).replace("_", " ")] if market.usd_per_gpu_hour is None else ["own price"]
+    own = "own price" if market.machine is None else "own machine"
+    parts += [own if market.is_own else " or ".join(market.kinds).replace("_", " ")]
     parts += [", ".join(names) for names in (market.providers, market.regions) if names]
     return " · ".join([*parts, *(["no quantisation"] if wishes.no_quantization else [])])
 

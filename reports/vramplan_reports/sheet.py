@@ -88,5 +88,11 @@ class Items(NamedTuple):
     items: tuple[str, ...]
 
 
-Block: TypeAlias = Heading | Lines | Flow | Table | Bars | Entries | Items
+class Drawing(NamedTuple):
+    """Lines of characters that make a picture: never wrapped."""
+
+    lines: tuple[str, ...]
+
+
+Block: TypeAlias = Heading | Lines | Flow | Table | Bars | Entries | Items | Drawing
 Sheet: TypeAlias = tuple[Block, ...]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .sheet import Bars, Block, Cell, Column, Entries, Flow, Heading, Items, Lines, Sheet, Table, Tone
+from .sheet import Bars, Block, Cell, Column, Drawing, Entries, Flow, Heading, Items, Lines, Sheet, Table, Tone
 
 _CODES: dict[Tone, str] = {
     "plain": "",
@@ -38,9 +38,15 @@ def render(sheet: Sheet, *, width: int, color: bool) -> str:
 
 
 def _painted(line: Line, color: bool) -> str:
+    line = tuple(Cell(_shown(text), tone) for text, tone in line)
     if not color:
         return "".join(text for text, _ in line).rstrip()
     return "".join(f"{_CODES[tone]}{text}{_RESET}" if _CODES[tone] and text.strip() else text for text, tone in line)
+
+
+def _shown(text: str) -> str:
+    """Names from files are untrusted: a terminal would obey their escape codes."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _block(block: Block, width: int) -> Iterator[Line]:
@@ -52,6 +58,8 @@ def _block(block: Block, width: int) -> Iterator[Line]:
         return ((Cell(text, "dim"),) for text in _filled(block.parts, " · ", width))
     if isinstance(block, Table):
         return _table(block, width)
+    if isinstance(block, Drawing):
+        return ((Cell(line),) for line in block.lines)
     if isinstance(block, Bars):
         return _bars(block, width)
     if isinstance(block, Entries):

@@ -48,6 +48,15 @@ def test_a_record_comes_back_from_its_file(tmp_path: Path) -> None:
     assert list(read_records(path)) == [a_record(), a_record(outcome="oom", reason="full")]
 
 
+def test_what_the_commands_print_as_json_is_read_like_a_file_of_lines(tmp_path: Path) -> None:
+    """`bench run --json > x.json`: a document with the records in it."""
+    path = tmp_path / "shown.json"
+    path.write_text(json.dumps({"records": [a_record().as_dict(), {"schema_version": 1}]}, indent=2))
+    bad: list[BadLine] = []
+    assert list(read_records(path, bad.append)) == [a_record()]
+    assert [line.reason.startswith(f"{path}, record 2, kind") for line in bad] == [True]
+
+
 def test_the_cell_depends_on_the_request_alone() -> None:
     other = Request(model="a/b", layers=3, gpu=None, recipe={"method": "lora", "batch": 1})
     turned = Request(model="a/b", layers=2, gpu=None, recipe={"batch": 1, "method": "lora"})
@@ -73,6 +82,7 @@ def _broken(**changes: Any) -> str:
         (_broken(kind="gpu"), "kind"),
         (_broken(surprise=1), "unknown key in .* line 1: 'surprise'"),
         (_broken(allocated_bytes="7"), "allocated_bytes"),
+        (_broken(tokens_per_s=10**400, absent={}), "tokens_per_s: 1000.* is not a number"),
         (_broken(cell_id="0"), "cell_id"),
         (_broken(phases={}), "phases"),
         (_broken(steps=[{"step": 1}]), "allocated_bytes"),

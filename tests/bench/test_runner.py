@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -150,6 +151,28 @@ def test_no_cell_begins_that_would_end_too_late(path: Path) -> None:
 def test_what_cannot_be_asked_for_is_passed_over(path: Path) -> None:
     outcomes, _ = run(path, (replace(CELL, model="no-such-model"), CELL))
     assert "unknown model" in outcomes.passed_over[0][1] and len(outcomes.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"layers": 31}, "layers: 31 is not a number up to the 30 of"),
+        ({"capacity_gib": 4.0}, "a smaller card is emulated on a GPU"),
+        ({"recipe": replace(CELL.recipe, gpus=2)}, "the rig measures one GPU, not 2"),
+    ],
+)
+def test_what_this_machine_cannot_measure_is_passed_over(path: Path, change: dict[str, Any], says: str) -> None:
+    outcomes, _ = run(path, (replace(CELL, **change),))
+    assert not outcomes.records
+    assert [why.startswith(says) for _, why in outcomes.passed_over] == [True]
+
+
+def test_one_runner_at_a_time_writes_to_a_file(path: Path) -> None:
+    with open(path, "ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(VramplanError, match="another `vramplan bench run` writes to it"):
+            run(path)
+    assert run(path)[0].records
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

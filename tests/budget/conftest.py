@@ -151,7 +151,7 @@ def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(physics, "profile_for", lambda *names: None)
     monkeypatch.setattr(ways, "catalogue_prices", fake_prices)
     monkeypatch.setattr(ways, "download_bytes", lambda model: 0)
-    monkeypatch.setattr(physics, "checkpoint_sizes", lambda estimate, model: (0, 0))
+    monkeypatch.setattr(physics, "checkpoint_sizes", lambda *_: (0, 0))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from vramplan.budget.build import budget
 from vramplan.budget.result import Range
 from vramplan.budget.scenario import Scenario
 from vramplan.budget.sensitivity import combined
+from vramplan.errors import VramplanError
 from vramplan_reports.budget import html
 
 from . import conftest
@@ -176,11 +177,16 @@ def test_own_price(scenario: Read) -> None:
 
 
 def test_electricity(scenario: Read) -> None:
-    found = budget(scenario(("[habits]", "[electricity]\ngrams_co2_per_kwh = 500\nusd_per_kwh = 0.5\n\n[habits]")))
-    tune = found.jobs[0]
+    """A line of its own beside one's own hardware; a hire includes it."""
+    power = ("[habits]", "[electricity]\ngrams_co2_per_kwh = 500\nusd_per_kwh = 0.5\n\n[habits]")
+    rented = budget(scenario(power)).jobs[0]
     # 350 W x 0.8 x 1.2 x 20 h and a tenth
-    assert tune.kwh == D("7.3920") and tune.co2_kg == D("3.6960")
-    assert [(line.label, line.amount) for line in tune.lines][-1] == ("electricity", D("3.70"))
+    assert rented.kwh == D("7.3920") and rented.co2_kg == D("3.6960")
+    assert "electricity" not in {line.label for line in rented.lines}
+    own = ('[limits]\ngpus = ["l40s", "h100"]', '[limits]\nusd_per_gpu_hour = 2\ngpus = ["l40s"]')
+    owned = budget(scenario(power, own)).jobs[0]
+    assert owned.kwh == D("7.3920")
+    assert [(line.label, line.amount) for line in owned.lines][-1] == ("electricity", D("3.70"))
 
 
 def test_every_figure_has_a_command(scenario: Read) -> None:
@@ -214,3 +220,8 @@ def test_measured_runs_stand_beside(scenario: Read, tmp_path: Path) -> None:
     page = html.render(found)
     assert "Measured against predicted" in page and 'id="chart-measured"' in page
     assert re.search(r"vramplan accuracy \S*runs.csv", page)
+
+
+def test_a_plan_beyond_the_calendar(scenario: Read) -> None:
+    with pytest.raises(VramplanError, match=r"beyond the years 1 to 9999"):
+        budget(scenario(('"36M"', '"9000T"')))

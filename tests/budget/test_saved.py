@@ -85,11 +85,16 @@ def test_report_of_a_report(scenario: Read, tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("{}", "neither the JSON of estimate or plan nor that of a report"),
-        ("[1]", "neither the JSON"),
+        ("[1]", "holds a JSON list"),
         ("{", "not JSON"),
         ('{"estimates": []}', "not the JSON of estimate"),
         ('{"estimates": [{}], "model": {}, "gpu": null}', "names no card"),
         ('{"estimates": [{"recipe": {}}], "model": {"id": 3}, "gpu": {"key": "l40s"}}', "not the JSON of estimate"),
+        (
+            '{"estimates": [{"method": "dora", "recipe": {"stack": "trl", "method": "dora", "quant": "none"}}], '
+            '"model": {"id": "gpt2", "alias": null}, "gpu": {"key": "l40s"}}',
+            "unknown method 'dora'",
+        ),
         ('{"picks": []}', "found no way"),
         ('{"picks": [{"plan": 3}]}', "not the JSON of plan"),
         ('{"kind": "budget"}', "the report's scenario None is not beside it"),
@@ -160,10 +165,17 @@ def test_no_records(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(VramplanError, match="no measured runs"):
         measured([path])
-    assert not is_records(path) and not is_records(tmp_path / "gone")
+    assert is_records(path) and not is_records(tmp_path / "gone")
 
 
-def test_build_knows_records(records: Path) -> None:
+@pytest.mark.parametrize("form", ["lines", "torn first line", "as bench show prints it"])
+def test_build_knows_records(records: Path, tmp_path: Path, form: str) -> None:
+    if form == "torn first line":
+        records.write_text('{"schema_ver\n' + records.read_text())
+    if form == "as bench show prints it":
+        shown = CliRunner().invoke(app, ["bench", "show", str(records), "--json"])
+        records = tmp_path / "shown.json"
+        records.write_text(shown.stdout)
     assert is_records(records)
     result = CliRunner().invoke(app, ["report", "build", str(records)])
     assert result.exit_code == 0 and result.stdout.startswith("Measured on NVIDIA H100")

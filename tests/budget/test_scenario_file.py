@@ -115,6 +115,8 @@ def test_lines_of_yaml(tmp_path: Path) -> None:
         ("s.toml", b"", "the file is empty"),
         ("s.toml", b"a = \n", r":1: not TOML"),
         ("s.toml", b"# x\n\n[project\n", r":3: not TOML"),
+        ("s.toml", b"a = " + b"1" * 5000, "not TOML: Exceeds the limit"),
+        ("s.toml", b"project = 0x" + b"f" * 5000, "so large a number is not a table"),
         ("s.yaml", b"a: [\n", r":2: not YAML"),
         ("s.toml", b"a = '\xff'", ":1: not a text file in UTF-8"),
         ("s.ini", b"", "a scenario is a file that ends in"),
@@ -130,11 +132,23 @@ def test_not_a_scenario(tmp_path: Path, name: str, data: bytes, said: str) -> No
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(VramplanError, match="No such file"):
+    with pytest.raises(VramplanError, match="no such file"):
         read_scenario(tmp_path / "none.toml")
     (tmp_path / "folder.toml").mkdir()
-    with pytest.raises(VramplanError, match="Is a directory"):
+    with pytest.raises(VramplanError, match="a folder, not a scenario"):
         read_scenario(tmp_path / "folder.toml")
+
+
+def test_files_that_a_scenario_names_are_what_they_should_be(tmp_path: Path) -> None:
+    (tmp_path / "d.xyz").write_text("a")
+    (tmp_path / "r.jsonl").write_text("")
+    head = HEAD.replace("date", 'records = ["r.jsonl", "gone.csv"]\ndate')
+    found = mistakes(tmp_path, head + JOB.replace('tokens = "1M"', 'data = "d.xyz"'))
+    assert [one.replace(f"{tmp_path}/", "").partition(" A name")[0] for one in found] == [
+        "3: project.records 1: r.jsonl: the file holds no records",
+        "3: project.records 2: no such file: gone.csv",
+        "11: job 'a', data: d.xyz: what is it?",
+    ]
 
 
 def test_paths_count_from_the_file(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_the_money(ask: Any) -> None:
         (("--tokens", "5", "--price", "1", "--purchase", "5"), "only one of them"),
         (("--tokens", "5", "--currency", "EUR"), "like EUR=0.92"),
         (("--tokens", "5", "--currency", "euro=1"), "three capital letters"),
-        (("--tokens", "5", "--currency", "EUR=0"), "--exchange-rate"),
+        (("--tokens", "5", "--currency", "EUR=0"), "EUR=0"),
         (("--tokens", "5", "--pue", "0.9"), "--pue"),
         (("--tokens", "5", "--utilisation", "0"), "--utilisation"),
         (("--tokens", "5", "--kind", "spt"), "nearest: spot"),

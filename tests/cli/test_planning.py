@@ -263,3 +263,13 @@ def test_a_planned_configuration_is_read_back(run: Run, tmp_path: Path) -> None:
     planned = document["picks"][0]["plan"]["recipe"]
     same = ("method", "rank", "batch", "grad_accum", "seq_len", "checkpointing", "optimizer", "quant", "dtype")
     assert {knob: recipe[knob] for knob in same} == {knob: planned[knob] for knob in same}
+
+
+def test_an_error_is_not_lost_behind_what_files_say(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "axolotl.yaml"
+    text = "base_model: nobody/nothing\nadapter: qlora\nload_in_4bit: true\nlora_r: 8\nmicro_batch_size: 2\n"
+    config.write_text(text, "utf-8")
+    for arguments in (("export", "--to", "trl"), ("plan", "--tokens", "5M"), ("sweep",)):
+        result = run(*arguments, "--from", str(config))
+        assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+        assert "nobody/nothing" in result.stderr

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 ESTIMATE = ("estimate", "llama-70b", "--gpu", "a100-80")
 HEAVY = {
     "torch",
@@ -39,7 +41,7 @@ def test_import_loads_nothing_heavy() -> None:
 
 def test_estimate_loads_only_what_it_needs() -> None:
     call = f"from vramplan.cli.app import app\ntry: app({list(ESTIMATE)})\nexcept SystemExit: pass"
-    assert not _loaded(call) & (HEAVY | {"vramplan.price", "vramplan_reports.markdown", "vramplan.cli.models"})
+    assert not _loaded(call) & (HEAVY | {"vramplan.cost.bill", "vramplan_reports.markdown", "vramplan.cli.models"})
 
 
 def test_plain_in_a_pipe() -> None:
@@ -76,3 +78,20 @@ def test_interrupted() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def _in_a_shell(redirection: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from vramplan.cli import main; main()", "estimate", "llama-1b"]
+    shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *command]
+    return subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_closed_output() -> None:
+    done = _in_a_shell(">&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_full_disk() -> None:
+    done = _in_a_shell("> /dev/full")
+    assert (done.returncode, done.stderr) == (2, "vramplan: No space left on device\n")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+
 import pytest
 
 from vramplan.estimator.result import (
     Answer,
+    CostRate,
     Estimate,
     Group,
     Lever,
@@ -14,10 +18,13 @@ from vramplan.estimator.result import (
     Phase,
     PhaseName,
     Source,
+    Speed,
+    SpeedTerm,
     Term,
 )
 from vramplan.gpu import Gpu
 from vramplan.model import Attention, Block, Linear, Mlp, Model, Norm
+from vramplan.price import Price
 from vramplan.recipe import Method, ResolvedRecipe
 from vramplan.units import GIB, MIB
 
@@ -158,6 +165,41 @@ def _recipe(method: Method) -> ResolvedRecipe:
     )
 
 
+def _speed(gpu: Gpu) -> Speed:
+    terms = (
+        SpeedTerm(name="products", bound="matrix", duration_s=3.93, source="assumed",
+                  formula="768.4 TFLOP / (312 TFLOP/s x 0.79); tiles that end late; narrow ones by their bytes"),
+        SpeedTerm(name="kernels", bound="memory", duration_s=0.9, source="assumed",
+                  formula="1,223 GB / (2,039 GB/s x 0.67)"),
+        SpeedTerm(name="launches", bound="launches", duration_s=0.00004, source="assumed",
+                  formula="24,617 kernels x 23.5 µs, beside the card's own work"),
+    )  # fmt: skip
+    return Speed(
+        tokens_per_s_per_gpu=384.2,
+        interval=(311.2, 472.6),
+        step_time_s=5.33,
+        bound_by="matrix",
+        source="assumed",
+        shares={"matrix": 0.76, "memory": 0.17, "launches": 0.0, "dequantization": 0.07, "communication": 0.0},
+        flops_per_token=4.3e11,
+        mfu=0.36,
+        terms=terms,
+    )
+
+
+def _cost(gpu: Gpu) -> CostRate:
+    return CostRate(
+        usd_per_hour=Decimal("1.068500"),
+        usd_per_million_tokens=Decimal("0.772506"),
+        interval=(Decimal("0.628019"), Decimal("0.953713")),
+        price=Price(
+            date=date(2026, 10, 4), provider="vast", region="global", instance="median-offer", gpu_key=gpu.key,
+            count=1, usd_per_hour=Decimal("1.0685"), kind="on_demand", note="", source="a price table",
+        ),
+        stale=True,
+    )  # fmt: skip
+
+
 def _estimate(method: Method, memory: Memory, gpu: Gpu | None) -> Estimate:
     headroom = None if gpu is None else gpu.capacity_bytes - memory.device_bytes
     fits = headroom is not None and headroom > 0
@@ -172,6 +214,8 @@ def _estimate(method: Method, memory: Memory, gpu: Gpu | None) -> Estimate:
         largest_micro_batch=None if gpu is None else 6 if fits else 0,
         longest_seq_len=None if gpu is None else 9216 if fits else 0,
         notes=("the head stays in 16 bit",) + (("experts: none",) if method == "qlora" else ()),
+        speed=None if gpu is None else _speed(gpu),
+        cost=None if gpu is None else _cost(gpu),
         levers=(
             Lever(knob="--seq-len", value="1024", saved_bytes=3 * GIB, device_bytes=memory.device_bytes - 3 * GIB,
                   makes_it_fit=None if gpu is None else fits),

@@ -54,3 +54,8 @@ def test_figures() -> None:
         "8,192", "41.94 M", "70.55 B", "122.6 B",
     ]  # fmt: skip
     assert [percent(*pair) for pair in ((1, 344), (12, 100), (5, 5), (0, 5))] == ["0.29 %", "12 %", "100 %", "0 %"]
+
+
+def test_escape_codes_of_files_are_not_obeyed() -> None:
+    sheet = (Lines((Cell("price of \x1b[31mours\x07"),)),)
+    assert render(sheet, width=80, color=False) == "price of ?[31mours?\n"

@@ -26,7 +26,7 @@ def judge(run: Run | BadRow, profile: Profile | None = None) -> Row:
         allocated_bytes=tiers.allocated_bytes,
         reserved_bytes=tiers.reserved_bytes,
         device_bytes=tiers.device_bytes,
-        fits=verdict,
+        fits=None if asked.stack.speed_only else verdict,
         tokens_per_s_per_gpu=_tokens_per_s(run, asked, profile),
     )
     fitted = None if profile is None else run.id in profile.record_ids

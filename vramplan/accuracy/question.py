@@ -11,7 +11,7 @@ from ..catalog import find_gpu, find_model, find_stack
 from ..errors import UnsupportedError, VramplanError
 from ..gpu import Gpu
 from ..model import Model
-from ..recipe import CHOICES, METHODS, Method, Optimizer, Recipe, ResolvedRecipe
+from ..recipe import CHOICES, METHODS, Method, Optimizer, Recipe, ResolvedRecipe, Sharding
 from ..resolve import resolve
 from ..runs import Run
 from ..stack import Stack
@@ -25,6 +25,8 @@ _KNOBS = {
     "checkpointing": "checkpointing", "attention": "attention", "loss": "loss", "lora_dropout": "lora_dropout",
 }  # fmt: skip
 """Knob of a recipe -> field of a run."""
+_ALIKE = {"decoupled_adamw": "adamw"}
+"""Optimizers under another name: composer's DecoupledAdamW has the states of AdamW."""
 _OF_ADAPTERS = ("rank", "targets", "adapter_dtype", "lora_dropout")
 
 
@@ -48,21 +50,30 @@ def question(run: Run) -> Question:
     stack = _known(find_stack, run.stack)
     model = _known(find_model, run.model)
     if run.layers not in (None, model.layers):
-        raise UnsupportedError(f"cut to {run.layers} of {model.layers} layers")
+        model = _shallow(model, run.layers)
     gpu = _card(run)
     recipe = _recipe(run)
     resolved = resolve(recipe, recipe.method, stack, gpu)
     return Question(model=model, gpu=gpu, stack=stack, recipe=resolved, assumed=_assumed(run, resolved))
 
 
+def _shallow(model: Model, layers: int) -> Model:
+    """The model with its depth cut, as a rig does to save time; which layers are left is plain where all are equal."""
+    if len(model.blocks) > 1:
+        raise UnsupportedError(f"cut to {layers} of {model.layers} layers, which differ")
+    return replace(model, blocks=(replace(model.blocks[0], count=layers),))
+
+
 def _obstacles(run: Run) -> Iterator[str]:
     """What a recipe has no words for, the plainest reason first."""
     if run.gpus is None:
         yield "the number of GPUs is unknown"
-    elif run.gpus > 1:
-        yield "several GPUs: not yet"
-    if run.sharding not in (None, "none"):
-        yield f"sharding {run.sharding!r}: not yet"
+    elif run.gpus > 1 and run.sharding in (None, "none"):
+        yield "layers or tensors split over the GPUs: not described"
+    if run.sharding not in (None, *CHOICES["sharding"]):
+        yield f"sharding {run.sharding!r}: not described yet"
+    if "sequence_parallel" in run.notes or "context_parallel" in run.notes:
+        yield "sequences split over the GPUs: not described"
     for column in ("model", "stack", "method", "micro_batch", "seq_len"):
         if getattr(run, column) is None:
             yield f"{column} is unknown"
@@ -76,7 +87,7 @@ def _obstacles(run: Run) -> Iterator[str]:
         yield f"autocast {run.autocast!r}: not described yet"
     if run.optimizer is not None and run.optimizer.endswith("_in_backward"):
         yield "optimizer step inside backward: not described yet"
-    if run.optimizer is not None and run.optimizer not in CHOICES["optimizer"]:
+    if run.optimizer is not None and run.optimizer not in (*CHOICES["optimizer"], *_ALIKE):
         yield f"optimizer {_brief(run.optimizer)}: not described yet"
 
 
@@ -95,13 +106,15 @@ def _brief(word: str | None) -> str:
 def _recipe(run: Run) -> Recipe:
     assert run.micro_batch is not None and run.seq_len is not None
     known = {knob: getattr(run, column) for knob, column in _KNOBS.items()}
-    known["optimizer"] = cast(Optimizer | None, run.optimizer)
+    known["optimizer"] = cast(Optimizer | None, _ALIKE.get(run.optimizer or "", run.optimizer))
     known["checkpointing"] = None if run.checkpointing is None else run.checkpointing == "true"
     return Recipe(
         method=cast(Method, run.method),
         batch=run.micro_batch,
         seq_len=run.seq_len,
         grad_accum=run.grad_accum or 1,
+        gpus=run.gpus or 1,
+        sharding=cast(Sharding, run.sharding or "none"),
         **known,
     )
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from ..errors import VramplanError
-from ..record import FULL, BadLine, Record, read_records
+from ..record import FULL, RECORDS_SUFFIXES, BadLine, Record, read_records
 from ..runs import BadRow, Run
+
+_WORDS = {
+    "stack": "stack", "method": "method", "sharding": "sharding", "targets": "targets", "quant": "quant",
+    "weights_dtype": "dtype", "autocast": "autocast", "adapter_dtype": "adapter_dtype", "optimizer": "optimizer",
+    "attention": "attention", "loss": "loss",
+}  # fmt: skip
+_COUNTS = {"gpus": "gpus", "rank": "rank", "micro_batch": "batch", "seq_len": "seq_len", "grad_accum": "grad_accum"}
+"""Field of a run -> knob of a recipe."""
 
 Plain = TypeVar("Plain", str, int, bool, float)
 
@@ -16,7 +25,10 @@ _UNLIKE = frozenset({"varied_lengths", "waits_for_data"})
 
 
 def holds_records(path: str | os.PathLike[str]) -> bool:
-    """JSON lines begin with a brace; no header of a runs file does. False too where there is nothing to read."""
+    """By its name, whatever its first line is; else JSON lines begin with a brace, and no header of a runs file does.
+    False too where there is nothing to read."""
+    if os.fspath(path).lower().endswith(RECORDS_SUFFIXES):
+        return True
     try:
         with open(path, "rb") as file:
             return file.read(64).lstrip()[:1] == b"{"
@@ -39,7 +51,9 @@ def runs_of_records(path: str | os.PathLike[str]) -> tuple[Run | BadRow, ...]:
         repeat = seen[record.cell_id] = seen.get(record.cell_id, 0) + 1
         id = record.cell_id if repeat == 1 else f"{record.cell_id}#{repeat}"
         rows.append(_run(record, id, f"{os.fspath(path)}, record {number}"))
-    if rows and all(isinstance(row, BadRow) and row.id == row.where for row in rows):
+    if not rows:
+        raise VramplanError(f"{os.fspath(path)}: the file holds no records")
+    if all(isinstance(row, BadRow) and row.id == row.where for row in rows):
         first = rows[0]
         assert isinstance(first, BadRow)
         raise VramplanError(f"{os.fspath(path)}: not one of {len(rows)} lines can be read; the first: {first.reason}")
@@ -49,15 +63,6 @@ def runs_of_records(path: str | os.PathLike[str]) -> tuple[Run | BadRow, ...]:
 def _run(record: Record, id: str, where: str) -> Run | BadRow:
     if record.outcome != "ok" and record.outcome not in FULL:
         return BadRow(id=id, where=where, reason=f"{where}: the run failed: {record.reason}")
-    knobs = record.request.recipe
-
-    def word(knob: str) -> str | None:
-        return _typed(knobs.get(knob), str) or None
-
-    def count(knob: str) -> int | None:
-        return _typed(knobs.get(knob), int) or None
-
-    checkpointing = _typed(knobs.get("checkpointing"), bool)
     return Run(
         id=id,
         where=where,
@@ -67,31 +72,25 @@ def _run(record: Record, id: str, where: str) -> Run | BadRow:
         kind=record.kind,
         context_bytes=None if record.busy else record.context_bytes,
         gpu=record.request.gpu,
-        stack=word("stack"),
-        method=word("method"),
-        gpus=count("gpus"),
-        sharding=word("sharding"),
-        rank=count("rank"),
-        targets=word("targets"),
-        quant=word("quant"),
-        weights_dtype=word("dtype"),
-        autocast=word("autocast"),
-        adapter_dtype=word("adapter_dtype"),
-        kbit_prep=_typed(knobs.get("kbit_prep"), bool),
-        optimizer=word("optimizer"),
-        micro_batch=count("batch"),
-        seq_len=count("seq_len"),
-        grad_accum=count("grad_accum"),
-        checkpointing=None if checkpointing is None else str(checkpointing).lower(),
-        attention=word("attention"),
-        loss=word("loss"),
-        lora_dropout=_typed(knobs.get("lora_dropout"), float),
         capacity_bytes=record.capacity_bytes,
         allocated_bytes=record.allocated_bytes,
         reserved_bytes=record.reserved_bytes,
         device_bytes=None if record.busy else record.device_bytes,
         tokens_per_s_per_gpu=None if record.busy or _UNLIKE.intersection(record.flags) else record.tokens_per_s,
+        **_knobs(record.request.recipe),
     )
+
+
+def _knobs(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe in the words of a run. Nothing and 0 (rank and targets of a full fine-tune) are unknown there."""
+    checkpointing = _typed(recipe.get("checkpointing"), bool)
+    return {
+        **{field: _typed(recipe.get(knob), str) or None for field, knob in _WORDS.items()},
+        **{field: _typed(recipe.get(knob), int) or None for field, knob in _COUNTS.items()},
+        "kbit_prep": _typed(recipe.get("kbit_prep"), bool),
+        "checkpointing": None if checkpointing is None else str(checkpointing).lower(),
+        "lora_dropout": _typed(recipe.get("lora_dropout"), float),
+    }
 
 
 def _typed(value: object, kind: type[Plain]) -> Plain | None:

@@ -70,13 +70,14 @@ def bill_of(job: PlannedJob, habits: Habits, basis: Basis) -> Bill:
         share = job.sweep_share.value
         sweep = _cost(job, basis, job.epochs.value * share)
         parts.append((sweep, sweep_count))
-        lines.append(_joined("shorter runs", sweep, sweep_count, f"{sweep_count:f} runs of {share:.0%} of a full one"))
+        runs = f"{sweep_count:f} runs of {100 * share:.0f} % of a full one"
+        lines.append(_joined("shorter runs", sweep, sweep_count, runs))
     lines += _around(lines, habits)
     factor = (1 + worth(habits.failed_share)) * (1 + worth(habits.idle_share))
     usd = sum((line.amount for line in lines), Decimal(0))
     hours = [sum((_hours(cost)[n] * count for cost, count in parts), Decimal(0)) * factor for n in range(3)]
     kwh, co2_kg = _energy(parts, basis, 1 + worth(habits.failed_share))
-    power = _electricity(kwh, basis.power)
+    power = _electricity(kwh, basis)
     lines += power
     usd += sum((line.amount for line in power), Decimal(0))
     return Bill(
@@ -136,10 +137,10 @@ def _around(lines: list[CostLine], habits: Habits) -> Iterator[CostLine]:
     hours = sum((line.quantity for line in lines), Decimal(0))
     again = worth(habits.failed_share)
     if again:
-        yield _assumed("runs done again", lines[0], hours * again, f"{again:.0%} of {_rounded(hours):f} h")
+        yield _assumed("runs done again", lines[0], hours * again, f"{100 * again:.0f} % of {_rounded(hours):f} h")
     all_hours, idle = hours * (1 + again), worth(habits.idle_share)
     if idle:
-        yield _assumed("idle hours", lines[0], all_hours * idle, f"{idle:.0%} of {_rounded(all_hours):f} h")
+        yield _assumed("idle hours", lines[0], all_hours * idle, f"{100 * idle:.0f} % of {_rounded(all_hours):f} h")
 
 
 def _assumed(label: str, like: CostLine, quantity: Decimal, note: str) -> CostLine:
@@ -151,10 +152,10 @@ def _repriced(line: CostLine, quantity: Decimal) -> CostLine:
     return replace(line, quantity=quantity, amount=cents(quantity * line.unit_price))
 
 
-def _electricity(kwh: Decimal | None, power: PowerPlan) -> list[CostLine]:
-    """A line of its own for who pays it beside the machine."""
-    price = power.usd_per_kwh
-    if kwh is None or price is None:
+def _electricity(kwh: Decimal | None, basis: Basis) -> list[CostLine]:
+    """A line of its own for who pays it beside the machine: a hire includes it."""
+    price = basis.power.usd_per_kwh
+    if kwh is None or price is None or basis.hire.price.kind != "own":
         return []
     return [
         CostLine(

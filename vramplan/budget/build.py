@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,10 @@ from .choose import chosen
 from .commands import job_commands, project_commands
 from .physics import Physics
 from .provenance import assumptions_of, counts_of, sources_of
-from .result import Answer, Budget, JobBudget, Range, Swing, Way
+from .result import Budget, JobBudget, Likelihood, Range, Swing, Way
 from .scenario import PlannedJob, Scenario
 from .scenario_file import read_scenario
-from .schedule import Slot, end_of, slots, spent
+from .schedule import Slot, day_after, end_of, slots, spent
 from .sensitivity import Costed, Sensitivity, combined, other_usd
 from .ways import Ways, why_no_way
 
@@ -55,7 +55,7 @@ def _job(
     plan: Scenario, job: PlannedJob, found: tuple[Way, ...], best: Way | None, ways: Ways, data: DataFile | None
 ) -> tuple[JobBudget, Costed]:
     model = find_model(job.model)
-    problem = why_no_way(job, found, lambda: _would_hold(job, model, ways, found))
+    problem = why_no_way(found, lambda: _would_hold(job, model, ways, found))
     estimate = None if best is None else ways.physics.estimate(job, model, best)
     basis = None if best is None else ways.basis(best, job, model, data)
     bill = None if basis is None else bill_of(job, plan.habits, basis)
@@ -195,7 +195,7 @@ def _added(numbers: list[Decimal | None]) -> Decimal | None:
     return sum(known, ZERO) if known and len(known) == len(numbers) else None
 
 
-def _affordable(plan: Scenario, total: Range, subtotal: Range) -> Answer | None:
+def _affordable(plan: Scenario, total: Range, subtotal: Range) -> Likelihood | None:
     """The budget against the expected total with contingency, and against the cautious end without it."""
     limit = plan.limits.budget_usd
     if limit is None:
@@ -214,10 +214,10 @@ def _end_interval(end: date | None, swings: tuple[Swing, ...]) -> tuple[date, da
         moved = [(day - end).days for day in (swing.end_at_low, swing.end_at_high) if day is not None]
         down += min(*moved, 0) ** 2 if moved else 0
         up += max(*moved, 0) ** 2 if moved else 0
-    return end - timedelta(days=round(down**0.5)), end + timedelta(days=-int(-(up**0.5) // 1))
+    return day_after(end, -round(down**0.5)), day_after(end, -int(-(up**0.5) // 1))
 
 
-def _on_time(plan: Scenario, end: date | None, interval: tuple[date, date] | None) -> Answer | None:
+def _on_time(plan: Scenario, end: date | None, interval: tuple[date, date] | None) -> Likelihood | None:
     deadline = plan.limits.deadline
     if deadline is None or end is None or interval is None:
         return None

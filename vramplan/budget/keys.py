@@ -5,13 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from ..cost.job import MOST_TOKENS
 from ..data import PACKINGS
 from ..price import KINDS
 from ..recipe import CHOICES, LIMITS, METHODS
 from .kinds import Choice, Day, Guessed, Key, Kind, Number, Rows, Schema, Several, Switch, Table, Text
 
 NAME = Text(longest=120)
-MOST_TOKENS = 10**16
 TOKENS = Number(low=1, high=MOST_TOKENS, whole=True, suffixes=True)
 SHARE = Number(low=0, high=10)
 COUNT = Number(low=0, high=100_000)

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from ..errors import nearest
+from ..errors import nearest, shortened
 from .scenario import Guess
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -285,8 +285,11 @@ def _json(number: Decimal | int) -> int | float:
 
 
 def _shown(value: Any) -> str:
-    shown = repr(str(value) if isinstance(value, date | Decimal) else value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and value.bit_length() > 1_000:  # Python writes out no number of thousands of digits
+        return "so large a number"
+    return shortened(repr(str(value) if isinstance(value, date | Decimal) else value), 60)
 
 
 def _refused(value: Any, path: Path, findings: Findings, expected: str) -> None:

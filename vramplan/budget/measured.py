@@ -95,6 +95,8 @@ class Measured:
     flags: Mapping[str, int]
     """What the runner remarked -> in how many runs."""
     bad_lines: tuple[str, ...]
+    against: str = ""
+    """File of the records beside."""
     other_cards: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
 
@@ -122,6 +124,7 @@ def measured(paths: Iterable[str | os.PathLike[str]], against: str | os.PathLike
         accuracy=accuracy(names),
         flags={flag: flags.count(flag) for flag in sorted(set(flags))},
         bad_lines=tuple(bad),
+        against="" if against is None else os.fspath(against),
         other_cards=_cards(others),
         pairs=tuple(Pair(cell=cell, other=like[cell.alike]) for cell in cells if cell.alike in like),
     )

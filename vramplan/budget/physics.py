@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..catalog import find_profile, find_stack, profile_for
+from ..catalog import NO_PROFILE, find_profile, find_stack, profile_for
 from ..cost.work import checkpoint_sizes
 from ..data import DataFile, read_data
 from ..estimator.answer import estimate_one, memory_tiers
@@ -18,7 +18,6 @@ from ..speed import speed
 from .result import HeatCell, Way
 from .scenario import PlannedJob
 
-NO_PROFILE = "none"
 AROUND = (-2, -1, 0, 1, 2)
 """Powers of two from the planned length; and the same of the planned batch."""
 SHORTEST = 128
@@ -76,7 +75,7 @@ class Physics:
         """Bytes of weights and of optimizer state in a checkpoint: the same on every card."""
         key = (model.id, way.recipe)
         if key not in self._checkpoints:
-            self._checkpoints[key] = checkpoint_sizes(self.estimate(job, model, way), model)
+            self._checkpoints[key] = checkpoint_sizes(model, way.recipe, find_stack(job.stack))
         return self._checkpoints[key]
 
     def data(self, job: PlannedJob) -> DataFile | None:

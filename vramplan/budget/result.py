@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..accuracy import Accuracy
     from ..export import ExportedFile
 
-Answer: TypeAlias = Literal["yes", "likely", "no"]
+Likelihood: TypeAlias = Literal["yes", "likely", "no"]
 """`yes`: at the cautious end of the range too; `likely`: as expected, but not there; `no`: not even as expected."""
 
 
@@ -176,9 +176,9 @@ class Budget:
     end: Day | None
     """Of the last job; None where none can be run."""
     end_interval: tuple[Day, Day] | None
-    affordable: Answer | None
+    affordable: Likelihood | None
     """None = no budget was named."""
-    on_time: Answer | None
+    on_time: Likelihood | None
     swings: tuple[Swing, ...]
     """Largest first."""
     spent: tuple[SpentBy, ...]

@@ -11,7 +11,9 @@ from typing import Any
 
 from ..catalog import find_gpu, prices
 from ..errors import VramplanError
-from ..recipe import METHODS, Recipe
+from ..files import read_object
+from ..recipe import Recipe
+from ..record import RECORDS_SUFFIXES
 from .scenario import Guess, Limits, PlannedJob, Scenario, Statement
 from .scenario_file import read_scenario
 
@@ -32,7 +34,7 @@ def scenario_of(path: str | os.PathLike[str], tokens: int | None = None) -> Scen
         if tokens is not None:
             raise VramplanError(f"--tokens goes with a saved estimate; {name} names its own")
         return read_scenario(name)
-    document = _document(name)
+    document = read_object(name, "the JSON of an answer", LARGEST_FILE_BYTES)
     answers = document.get("answers", [document])
     planned = isinstance(document.get("picks"), list)
     if tokens is not None and (planned or document.get("kind") == "budget"):
@@ -51,27 +53,17 @@ def scenario_of(path: str | os.PathLike[str], tokens: int | None = None) -> Scen
 
 
 def is_records(path: str | os.PathLike[str]) -> bool:
-    """The file holds measured runs, a JSON object a line."""
+    """The file holds measured runs: a JSON object a line, or what `bench run` and `bench show` print with --json."""
+    if os.fspath(path).lower().endswith(RECORDS_SUFFIXES):
+        return True
     try:
         with open(path, "rb") as file:
-            first = json.loads(file.readline(LARGEST_FILE_BYTES).decode() or "null")
+            text = file.read(LARGEST_FILE_BYTES).decode()
+        line = text.partition("\n")[0]
+        first = json.loads(text if line.strip() == "{" else line)
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(first, dict) and "cell_id" in first
-
-
-def _document(name: str) -> dict[str, Any]:
-    try:
-        with open(name, "rb") as file:
-            data = file.read(LARGEST_FILE_BYTES + 1)
-        values = json.loads(data.decode("utf-8-sig")) if len(data) <= LARGEST_FILE_BYTES else None
-    except OSError as error:
-        raise VramplanError(f"{name}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise VramplanError(f"{name}: not JSON: {' '.join(str(error).split())[:100]}") from None
-    if not isinstance(values, dict):
-        raise VramplanError(f"{name}: neither the JSON of estimate or plan nor that of a report")
-    return values
+    return isinstance(first, dict) and ("cell_id" in first or isinstance(first.get("records"), list))
 
 
 def _of_report(document: dict[str, Any], name: str) -> Scenario:
@@ -95,7 +87,7 @@ def _of_estimates(answers: list[dict[str, Any]], name: str, tokens: int | None) 
         name=model["alias"] or model["id"],
         model=model["id"] if not os.path.exists(str(model["alias"])) else model["alias"],
         stack=estimates[0]["recipe"]["stack"],
-        methods=tuple(estimate["method"] for estimate in estimates),
+        methods=tuple(Recipe(method=estimate["method"]).method for estimate in estimates),  # raises for others
         recipe=_common_recipe([estimate["recipe"] for estimate in estimates]),
         tokens=Guess(value=Decimal(tokens or DEFAULT_TOKENS), reason=said),
     )
@@ -127,8 +119,7 @@ def _common_recipe(recipes: list[dict[str, Any]]) -> Recipe:
         values = {json.dumps(recipe[name]) for recipe in holders}
         if name not in _NOT_ASKED and len(values) == 1:
             knobs[name] = holders[0][name]
-    method = recipes[0]["method"]
-    return Recipe(method=method if method in METHODS else "qlora", **knobs)
+    return Recipe(method=recipes[0]["method"], **knobs)
 
 
 def _has(recipe: dict[str, Any], knob: str) -> bool:
@@ -149,7 +140,7 @@ def _of_plan(document: dict[str, Any], name: str) -> Scenario:
         name=model["alias"] or model["id"],
         model=model["id"],
         stack=document["stack"],
-        methods=(first["method"],),
+        methods=(Recipe(method=first["method"]).method,),
         recipe=_common_recipe([first["recipe"]]),
         tokens=Guess(value=Decimal(first["cost"]["work"]["tokens"]), reason="all tokens of the saved plan"),
     )

@@ -11,7 +11,8 @@ from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
-from ..errors import VramplanError
+from ..errors import VramplanError, one_line
+from ..files import read_text
 from ..price import Kind
 from ..recipe import METHODS, Method, Recipe
 from .keys import SCENARIO
@@ -56,32 +57,20 @@ def scenario_from(values: Any, name: str, lines: Lines | None = None) -> Scenari
 def _text(name: str) -> str:
     if os.path.splitext(name)[1].lower() not in SUFFIXES:
         raise VramplanError(f"{name}: a scenario is a file that ends in .toml, .yaml or .yml")
-    try:
-        with open(name, "rb") as file:
-            data = file.read(LARGEST_FILE_BYTES + 1)
-    except OSError as error:
-        raise VramplanError(f"{name}: {error.strerror}") from None
-    if len(data) > LARGEST_FILE_BYTES:
-        raise VramplanError(f"{name}: larger than {LARGEST_FILE_BYTES // 2**20} MiB, so no scenario")
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise VramplanError(f"{name}:{line}: not a text file in UTF-8") from None
+    hint = "; `vramplan report init` writes one to start from"
+    return read_text(name, "a scenario", LARGEST_FILE_BYTES, if_empty=hint).replace("\r\n", "\n")
 
 
 def _parsed(name: str, text: str) -> tuple[Any, Lines]:
-    if not text.strip():
-        raise VramplanError(f"{name}: the file is empty; `vramplan report init` writes one to start from")
     if name.lower().endswith(".toml"):
         import tomllib
 
         try:
             return tomllib.loads(text, parse_float=Decimal), toml_lines(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
             place = re.search(r"\(at line (\d+), column \d+\)", str(error))
             line = f":{place[1]}" if place else ""
-            raise VramplanError(f"{name}{line}: not TOML: {str(error).partition(' (at ')[0]}") from None
+            raise VramplanError(f"{name}{line}: not TOML: {one_line(str(error).partition(' (at ')[0], 80)}") from None
     try:
         from ..intake.yaml_file import parse_yaml
     except ImportError as error:
@@ -135,7 +124,7 @@ def _check(read: dict[str, Any], values: Any, folder: str, findings: Findings) -
             _check_together(given, at, findings)
         _check_job(job, at, folder, findings)
     for position, name in enumerate(project.get("records", ())):
-        _check_file(name, folder, ("project", "records", position), findings)
+        _check_file(name, folder, ("project", "records", position), findings, _records)
 
 
 def _check_together(given: dict[str, Any], at: Path, findings: Findings) -> None:
@@ -152,27 +141,41 @@ def _check_together(given: dict[str, Any], at: Path, findings: Findings) -> None
 
 
 def _check_job(job: dict[str, Any], at: Path, folder: str, findings: Findings) -> None:
-    from ..catalog import find_model, find_profile, find_stack
+    from ..catalog import NO_PROFILE, find_model, find_profile, find_stack
+    from ..data.files import data_format
 
     if "model" in job:
         _check_names((model_name(job["model"], folder),), (*at, "model"), find_model, findings)
     _check_names((job.get("stack", DEFAULT_STACK),), (*at, "stack"), find_stack, findings)
     _check_names(job.get("gpus", ()), (*at, "gpus"), _card, findings)
-    if job.get("profile") not in (None, "none"):
+    if job.get("profile") not in (None, NO_PROFILE):
         _check_names((job["profile"],), (*at, "profile"), find_profile, findings)
-    for key in ("data", "tokenizer"):
+    for key, read in (("data", data_format), ("tokenizer", None)):
         if key in job:
-            _check_file(job[key], folder, (*at, key), findings)
+            _check_file(job[key], folder, (*at, key), findings, read)
     try:
         _recipe(job)
     except VramplanError as error:
         findings.add((*at, "recipe"), str(error))
 
 
-def _check_file(name: str, folder: str, at: Path, findings: Findings) -> None:
+def _check_file(
+    name: str, folder: str, at: Path, findings: Findings, read: Callable[[str], object] | None = None
+) -> None:
     path = os.path.join(folder, name)
     if not os.path.exists(path):
         findings.add(at, f"no such file: {path}")
+    elif read is not None:
+        try:
+            read(path)
+        except VramplanError as error:
+            findings.add(at, str(error))
+
+
+def _records(path: str) -> None:
+    from ..accuracy import read_files
+
+    read_files((path,))
 
 
 def _check_names(names: tuple[str, ...], at: Path, find: Callable[[str], object], findings: Findings) -> None:

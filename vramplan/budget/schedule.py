@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
+from ..cost.bill import cents
+from ..errors import VramplanError
 from .bill import worth
 from .result import Range, SpentBy
 from .scenario import OtherLine, PlannedJob, Scenario
@@ -23,11 +25,20 @@ class Slot:
     end: float
 
     def first(self, origin: date) -> date:
-        return origin + timedelta(days=int(self.start))
+        return day_after(origin, int(self.start))
 
     def last(self, origin: date) -> date:
         """The day on which it ends."""
-        return origin + timedelta(days=int(self.end - 1e-9) if self.end > self.start else int(self.start))
+        return day_after(origin, int(self.end - 1e-9) if self.end > self.start else int(self.start))
+
+
+def day_after(origin: date, days: int) -> date:
+    """Raises VramplanError where no calendar goes."""
+    try:
+        return origin + timedelta(days=days)
+    except OverflowError:
+        said = f"{abs(days):,} days {'after' if days > 0 else 'before'} {origin}"
+        raise VramplanError(f"the plan goes {said}, beyond the years 1 to 9999: fewer tokens or more machines") from None
 
 
 def slots(scenario: Scenario, jobs: Iterable[tuple[PlannedJob, Decimal | None]]) -> tuple[Slot | None, ...]:
@@ -86,12 +97,12 @@ def spent(
     for day in [*range(0, days, every), days]:
         usd = sum((_part(slot, day) * usd for slot, usd in spreads), Decimal(0))
         share = usd / subtotal.value if subtotal.value else Decimal(0)
-        low, high = (_cents(share * end) for end in (subtotal.low, subtotal.high))
+        low, high = (cents(share * end) for end in (subtotal.low, subtotal.high))
         points.append(
             SpentBy(
-                day=scenario.start + timedelta(days=day),
-                usd=Range(value=_cents(usd), low=low, high=high),
-                with_contingency=_cents(share * total.value),
+                day=day_after(scenario.start, day),
+                usd=Range(value=cents(usd), low=low, high=high),
+                with_contingency=cents(share * total.value),
             )
         )
     return tuple(points)
@@ -102,7 +113,3 @@ def _part(slot: Slot, day: float) -> Decimal:
     if day >= slot.end:
         return Decimal(1)
     return Decimal(max(day - slot.start, 0.0) / (slot.end - slot.start))
-
-
-def _cents(usd: Decimal) -> Decimal:
-    return usd.quantize(Decimal("0.01"))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
-from ..cost.hire import Hire
+from ..cost.bill import cents
 from .bill import Basis, Bill, bill_of
 from .result import Range, Swing
 from .scenario import Guess, Habits, OtherLine, PlannedJob, Scenario, said_number
@@ -76,45 +77,38 @@ class Sensitivity:
         bill = bill_of(one.job, habits or self.scenario.habits, chosen)
         return Costed(job=one.job, basis=chosen, bill=bill)
 
+    def _at(self, change: Callable[[Basis], Basis]) -> Outcome:
+        """With what the bill of every job is made of changed."""
+        return self._with(lambda one: one if one.basis is None else self._rebilled(one, basis=change(one.basis)))
+
     def _intervals(self) -> Iterator[Swing]:
         """Speed and prices, of all jobs together: what makes one card slower than predicted does so for all."""
-        known = [one.basis for one in self.costed if one.basis]
-        if not known:
+        sources = {one.basis.speed.source for one in self.costed if one.basis}
+        if not sources:
             return
-        slow, fast = (
-            self._with(lambda one, n=n: self._rebilled(one, basis=_at_speed(one.basis, n)))  # type: ignore[misc]
-            for n in (0, 1)
-        )
-        kinds = {basis.speed.source for basis in known}
-        yield Swing(
+        slow, fast = (self._at(partial(_at_speed, end)) for end in (0, 1))
+        yield _between(
+            slow,
+            fast,
             label="speed of the cards",
             key="speed",
             low="slow end",
             value="as predicted",
             high="fast end",
-            usd_at_low=slow.usd,
-            usd_at_high=fast.usd,
-            end_at_low=slow.end,
-            end_at_high=fast.end,
             reason="the interval in which nine of ten measured runs lie",
-            source="fitted" if kinds == {"fitted"} else "assumed",
+            source="fitted" if sources == {"fitted"} else "assumed",
         )
         if self.scenario.limits.usd_per_gpu_hour is not None:
             return
-        cheap, dear = (
-            self._with(lambda one, n=n: self._rebilled(one, basis=_at_price(one.basis, n)))  # type: ignore[misc]
-            for n in (0, 1)
-        )
-        yield Swing(
+        cheap, dear = (self._at(partial(_at_price, end)) for end in (0, 1))
+        yield _between(
+            cheap,
+            dear,
             label="prices of the machines",
             key="prices",
             low="cheapest",
             value="as listed",
             high="next offer",
-            usd_at_low=cheap.usd,
-            usd_at_high=dear.usd,
-            end_at_low=cheap.end,
-            end_at_high=dear.end,
             reason="the machine in other regions and on other days; dear: the next offer, if this one is gone",
             source="published",
         )
@@ -129,10 +123,7 @@ class Sensitivity:
             yield _swing(SAID[name], f"habits.{name}", guess, ends)
         price = self.scenario.limits.usd_per_gpu_hour
         if price is not None and price.ranges:
-            ends = [
-                self._with(lambda one, end=end: self._rebilled(one, basis=_own_price(one.basis, end)))  # type: ignore[misc]
-                for end in (price.low, price.high)
-            ]
+            ends = [self._at(partial(_own_price, end)) for end in (price.low, price.high)]
             yield _swing(SAID["usd_per_gpu_hour"], "limits.usd_per_gpu_hour", price, ends)
         for line in self.scenario.others:
             for name, guess in ranged(line):
@@ -158,7 +149,7 @@ class Sensitivity:
 
 def other_usd(line: OtherLine) -> Decimal:
     """A cost that is not computed: quantity x unit_price_usd, rounded to the cent."""
-    return (line.quantity.value * line.unit_price_usd.value).quantize(Decimal("0.01"))
+    return cents(line.quantity.value * line.unit_price_usd.value)
 
 
 def ranged(holder: PlannedJob | Habits | OtherLine) -> Iterator[tuple[str, Guess]]:
@@ -180,27 +171,18 @@ def combined(expected: Decimal, swings: tuple[Swing, ...]) -> Range:
         ends = (swing.usd_at_low - expected, swing.usd_at_high - expected)
         down += min(*ends, ZERO) ** 2
         up += max(*ends, ZERO) ** 2
-    cent = Decimal("0.01")
-    return Range(
-        value=expected, low=(expected - down.sqrt()).quantize(cent), high=(expected + up.sqrt()).quantize(cent)
-    )
+    return Range(value=expected, low=cents(expected - down.sqrt()), high=cents(expected + up.sqrt()))
 
 
 def _swing(label: str, key: str, guess: Guess, ends: list[Outcome]) -> Swing:
-    low, high = ends
-    return Swing(
-        label=label,
-        key=key,
-        low=said_number(guess.low),
-        value=said_number(guess.value),
-        high=said_number(guess.high),
-        usd_at_low=low.usd,
-        usd_at_high=high.usd,
-        end_at_low=low.end,
-        end_at_high=high.end,
-        reason=guess.reason,
-        source="assumed",
-    )
+    low, value, high = (said_number(number) for number in (guess.low, guess.value, guess.high))
+    return _between(
+        *ends, label=label, key=key, low=low, value=value, high=high, reason=guess.reason, source="assumed"
+    )  # fmt: skip
+
+
+def _between(at_low: Outcome, at_high: Outcome, **said: Any) -> Swing:
+    return Swing(usd_at_low=at_low.usd, usd_at_high=at_high.usd, end_at_low=at_low.end, end_at_high=at_high.end, **said)
 
 
 def _moved(name: str, guess: Guess, end: Decimal | None) -> dict[str, Any]:
@@ -208,23 +190,15 @@ def _moved(name: str, guess: Guess, end: Decimal | None) -> dict[str, Any]:
     return {name: replace(guess, value=end)}
 
 
-def _at_speed(basis: Basis | None, end: int) -> Basis | None:
-    if basis is None:
-        return None
+def _at_speed(end: int, basis: Basis) -> Basis:
     return replace(basis, speed=replace(basis.speed, tokens_per_s_per_gpu=basis.speed.interval[end]))
 
 
-def _at_price(basis: Basis | None, end: int) -> Basis | None:
-    return (
-        None
-        if basis is None
-        else replace(basis, hire=_priced(basis.hire, basis.hire.spread[end] / basis.hire.instances))
-    )
+def _at_price(end: int, basis: Basis) -> Basis:
+    return _own_price(basis.hire.spread[end] / basis.hire.instances, basis)
 
 
-def _own_price(basis: Basis | None, usd: Decimal | None) -> Basis | None:
-    return None if basis is None or usd is None else replace(basis, hire=_priced(basis.hire, usd))
-
-
-def _priced(hire: Hire, usd_per_hour: Decimal) -> Hire:
-    return replace(hire, price=replace(hire.price, usd_per_hour=usd_per_hour))
+def _own_price(usd_per_hour: Decimal | None, basis: Basis) -> Basis:
+    assert usd_per_hour is not None  # the guess has ends
+    price = replace(basis.hire.price, usd_per_hour=usd_per_hour)
+    return replace(basis, hire=replace(basis.hire, price=price))

@@ -136,7 +136,7 @@ def _fronted(ways: list[Way]) -> tuple[Way, ...]:
     )
 
 
-def why_no_way(job: PlannedJob, ways: tuple[Way, ...], smallest: Callable[[], str]) -> str | None:
+def why_no_way(ways: tuple[Way, ...], smallest: Callable[[], str]) -> str | None:
     """Why a job has no cost; None where it has one."""
     if not ways:
         return "no way to run it can be described"

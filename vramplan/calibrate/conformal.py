@@ -34,8 +34,3 @@ def interval(residuals: Sequence[float], models: Sequence[str], level: float = L
         high = sorted(map(abs, residuals))[rank - 1]
         low = -high
     return Interval(level=level, low=max(low, -0.99), high=high, records=n, models=len(set(models)))
-
-
-def least_runs(level: float = LEVEL) -> int:
-    """Runs without which there is no interval at all."""
-    return math.ceil(level / (1 - level) - 1e-9)

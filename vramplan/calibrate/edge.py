@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .robust import Array, Estimate
+from .robust import Array, Coefficient
 
 NEAR = 1.3
 """Runs whose card holds more than this many times their tensors say nothing of the edge."""
@@ -13,7 +13,7 @@ SIGMAS = np.geomspace(0.0005, 0.08, 24)
 STEPS = 600
 
 
-def edge(ran: Array, failed: Array) -> tuple[Estimate, float] | str:
+def edge(ran: Array, failed: Array) -> tuple[Coefficient, float] | str:
     """Reserved over allocated bytes at which the card is full, and its scatter from run to run as a share.
 
     `ran`, `failed`: (capacity - context) / allocated estimate of runs that ran and that ran out of memory. A run with
@@ -37,7 +37,7 @@ def edge(ran: Array, failed: Array) -> tuple[Estimate, float] | str:
     ratios = np.exp(k[:, 0, 0])
     mean = float((weight.sum(axis=1) * ratios).sum())
     deviation = float(np.sqrt((weight.sum(axis=1) * (ratios - mean) ** 2).sum()))
-    return Estimate(value=mean, standard_error=deviation), float((weight.sum(axis=0) * SIGMAS).sum())
+    return Coefficient(value=mean, standard_error=deviation), float((weight.sum(axis=0) * SIGMAS).sum())
 
 
 def _log_phi(z: Array) -> Array:

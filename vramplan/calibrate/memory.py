@@ -11,7 +11,7 @@ from ..profile import CONSTANTS, Constant, Interval
 from ..units import MIB
 from .conformal import LEVEL
 from .edge import edge
-from .robust import LEAST_RUNS, Array, Column, Estimate, location, regress
+from .robust import LEAST_RUNS, Array, Coefficient, Column, location, regress
 from .sample import Sample
 
 SMALLEST_SPARE = 0.01
@@ -26,7 +26,7 @@ NORMAL_90 = 1.645
 Found = tuple[dict[str, Constant], dict[str, str]]
 
 
-def constant(name: str, estimate: Estimate, records: int) -> Constant:
+def constant(name: str, estimate: Coefficient, records: int) -> Constant:
     """An estimate under its name, with the unit that goes with it."""
     return Constant(value=estimate.value, standard_error=estimate.standard_error, unit=CONSTANTS[name], records=records)
 

@@ -23,7 +23,7 @@ LARGEST_DOUBT = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class Coefficient:
     """A coefficient with its standard error."""
 
     value: float
@@ -34,7 +34,7 @@ class Estimate:
 class Regression:
     """Coefficients by name; those that could not be told, with the reason."""
 
-    found: dict[str, Estimate]
+    found: dict[str, Coefficient]
     refused: dict[str, str]
     runs: int
 
@@ -76,7 +76,7 @@ def regress(columns: dict[str, Column], y: Array, weights: Array) -> Regression:
         refused[worst] = why
 
 
-def _attempt(columns: dict[str, Column], y: Array, weights: Array) -> tuple[dict[str, Estimate], str | None, str]:
+def _attempt(columns: dict[str, Column], y: Array, weights: Array) -> tuple[dict[str, Coefficient], str | None, str]:
     """One fit; the column to give up, if any, and why."""
     names = list(columns)
     runs = int(np.count_nonzero(weights))
@@ -91,7 +91,7 @@ def _attempt(columns: dict[str, Column], y: Array, weights: Array) -> tuple[dict
         return {}, names[culprit], "the runs do not vary in it: only its sum with another constant can be told"
     beta, errors = huber(x / size, y * weights)
     values = {
-        name: Estimate(value=float(b / s), standard_error=float(e / s))
+        name: Coefficient(value=float(b / s), standard_error=float(e / s))
         for name, b, e, s in zip(names, beta, errors, size, strict=True)
     }
     doubt = {name: v.standard_error / v.value if v.value > 0 else np.inf for name, v in values.items()}
@@ -154,7 +154,7 @@ def _scale(residuals: Array, n: int, p: int) -> float:
     return size * float(np.sqrt(n / (n - p))) if size > 1e-12 * float(np.max(sizes, initial=0.0)) else 0.0
 
 
-def location(values: Array) -> Estimate:
+def location(values: Array) -> Coefficient:
     """Where the bulk of `values` lies."""
     beta, errors = huber(np.ones((len(values), 1)), values)
-    return Estimate(value=float(beta[0]), standard_error=float(errors[0]))
+    return Coefficient(value=float(beta[0]), standard_error=float(errors[0]))

@@ -93,6 +93,8 @@ def _sample(run: Run | BadRow) -> Sample | str:
         return "nothing was measured"
     if run.kind not in (None, "cuda") or run.gpu is None:
         return "not on a card"
+    if run.gpus is not None and run.gpus > 1:
+        return "on several GPUs"
     try:
         asked = question(run)
         assert asked.gpu is not None

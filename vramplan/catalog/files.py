@@ -8,12 +8,12 @@ import os
 from vramplan_profiles import DATA
 
 
-def read_text(name: str) -> str:
+def shipped_text(name: str) -> str:
     with open(os.path.join(DATA, name), encoding="utf-8") as file:
         return file.read()
 
 
-def read_rows(name: str) -> list[dict[str, str]]:
+def shipped_rows(name: str) -> list[dict[str, str]]:
     """Rows of a CSV file by column name."""
     with open(os.path.join(DATA, name), encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

@@ -7,7 +7,7 @@ from functools import cache
 
 from ..errors import UnknownNameError, VramplanError
 from ..gpu import Gpu
-from .files import read_rows
+from .files import shipped_rows
 
 VENDOR_WORDS = ("nvidia", "geforce", "tesla", "amd", "instinct")
 """May be left out in front of a card's name."""
@@ -40,7 +40,7 @@ def find_gpu(name: str) -> Gpu:
 
 @cache
 def _gpus() -> tuple[Gpu, ...]:
-    return tuple(map(_gpu, read_rows("gpus.csv")))
+    return tuple(map(_gpu, shipped_rows("gpus.csv")))
 
 
 def _squash(name: str) -> str:

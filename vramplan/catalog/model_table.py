@@ -13,7 +13,7 @@ from ..errors import UnknownNameError, VramplanError
 from ..families import model_from_config
 from ..model import Model
 from .config_file import looks_like_path, read_config_file
-from .files import read_text
+from .files import shipped_text
 from .names import canonical, short_names
 
 
@@ -65,7 +65,7 @@ def models() -> Iterator[ModelEntry]:
 @cache
 def aliases() -> Mapping[str, str]:
     """Names people type -> hub id: a choice where a rule would have none."""
-    names: dict[str, str] = json.loads(read_text("model_aliases.json"))
+    names: dict[str, str] = json.loads(shipped_text("model_aliases.json"))
     return names
 
 
@@ -120,7 +120,7 @@ def _described(entry: ModelEntry, name: str) -> Model:
 @cache
 def _entries() -> tuple[ModelEntry, ...]:
     # One document of all lines: parsing the lines one by one takes thrice as long.
-    rows = json.loads("[" + read_text("models.jsonl").rstrip().replace("\n", ",") + "]")
+    rows = json.loads("[" + shipped_text("models.jsonl").rstrip().replace("\n", ",") + "]")
     return tuple(ModelEntry(**{**row, "same_architecture": tuple(row["same_architecture"])}) for row in rows)
 
 

@@ -10,6 +10,7 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 
 from ..errors import InvalidValueError, UnknownNameError, VramplanError
+from ..files import read_text, save_text
 from ..price import KINDS, Kind, Price
 from .gpu_table import find_gpu
 from .price_table import user_price_file
@@ -21,12 +22,15 @@ COLUMNS = (
 REQUIRED = ("date", "provider", "gpu_key", "pricing")
 LARGEST_FILE_BYTES = 64 * 2**20
 MOST_GPUS = 65_536
-MOST_USD_PER_HOUR = 10**6
+LEAST_USD_PER_HOUR, MOST_USD_PER_HOUR = Decimal("0.000001"), 10**6
+ROUNDED_USD = Decimal("0.01")
+"""By so much a price may be off for being rounded."""
 
 
 def read_price_file(path: str) -> tuple[Price, ...]:
     """Every price of the file. Raises VramplanError that names the first bad row: half a price list misleads."""
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), restkey="surplus")
+    text = read_text(path, "a price file", LARGEST_FILE_BYTES)
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="surplus")
     try:
         missing = [column for column in REQUIRED if column not in (reader.fieldnames or ())]
         if missing:
@@ -37,15 +41,12 @@ def read_price_file(path: str) -> tuple[Price, ...]:
 
 
 def write_price_file(path: str, prices: Iterable[Price]) -> None:
-    """Replace the file at `path`, whole or not at all."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    draft = f"{path}.{os.getpid()}"
-    with open(draft, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for price in prices:
-            writer.writerow(_row(price))
-    os.replace(draft, path)
+    """Replace the file at `path`, whole or not at all; its folder is made."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_row(price) for price in prices)
+    save_text(path, table.getvalue())
 
 
 def add_prices(new: Iterable[Price]) -> tuple[str, int, int]:
@@ -69,27 +70,6 @@ def _identity(price: Price) -> tuple[str, ...]:
 def _row(price: Price) -> Iterator[str]:
     yield from (price.date.isoformat(), price.provider, price.region, price.instance, price.gpu_key, str(price.count))
     yield from (f"{price.usd_per_hour:f}", f"{price.usd_per_gpu_hour:.6f}", price.kind, price.note, price.source)
-
-
-def _text(path: str) -> str:
-    if os.path.isdir(path):
-        raise VramplanError(f"{path}: a folder, not a price file")
-    try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise VramplanError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if len(data) > LARGEST_FILE_BYTES:
-        raise VramplanError(f"{path}: larger than {LARGEST_FILE_BYTES // 2**20} MiB, so not a price file")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise VramplanError(f"{path}: not a text file in UTF-8")
-    if not text.strip():
-        raise VramplanError(f"{path}: the file is empty")
-    return text
 
 
 def _price(row: dict[str, str], where: str) -> Price:
@@ -132,15 +112,25 @@ def _count(cell: str) -> int:
 
 
 def _usd(cells: dict[str, str], count: int) -> Decimal:
-    """Of the machine: its own price, else that of a GPU times their number."""
-    column = "usd_per_hour_instance" if cells["usd_per_hour_instance"] else "usd_per_gpu_hour"
+    """Of the machine: its own price, else that of a GPU times their number. Both must agree."""
+    if not cells["usd_per_hour_instance"]:
+        return _number(cells, "usd_per_gpu_hour") * count
+    usd = _number(cells, "usd_per_hour_instance")
+    each = _number(cells, "usd_per_gpu_hour", Decimal(0)) if cells["usd_per_gpu_hour"] else usd / count
+    if abs(usd - each * count) > ROUNDED_USD * count:
+        said = f"{count} GPUs at {cells['usd_per_gpu_hour']} are not a machine at {cells['usd_per_hour_instance']}"
+        raise VramplanError(f"usd_per_gpu_hour: {said}")
+    return usd
+
+
+def _number(cells: dict[str, str], column: str, least: Decimal = LEAST_USD_PER_HOUR) -> Decimal:
     try:
         usd = Decimal(cells[column])
     except InvalidOperation:
         usd = Decimal("NaN")
-    if not (usd.is_finite() and 0 < usd <= MOST_USD_PER_HOUR):
+    if not (usd.is_finite() and least <= usd <= MOST_USD_PER_HOUR):
         raise InvalidValueError(column, cells[column], "a price in USD an hour")
-    return usd if column == "usd_per_hour_instance" else usd * count
+    return usd
 
 
 def _kind(cell: str) -> Kind:

@@ -10,8 +10,9 @@ from decimal import Decimal
 from functools import cache
 from typing import cast
 
+from ..files import user_path
 from ..price import Kind, Price
-from .files import read_text
+from .files import shipped_text
 
 
 def read_prices(gpu_key: str | None = None, file: str | None = None) -> Iterator[Price]:
@@ -38,14 +39,13 @@ def _own(file: str | None) -> tuple[Price, ...]:
 
 def user_price_file() -> str:
     """Where prices of one's own are kept: $XDG_CONFIG_HOME/vramplan/prices.csv, else in ~/.config."""
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-    return os.path.join(home, "vramplan", "prices.csv")
+    return user_path("prices.csv")
 
 
 @cache
 def _lines() -> tuple[str, ...]:
     """No cell of the table goes over a line's end (tests/test_prices.py)."""
-    return tuple(read_text("prices.csv").splitlines())
+    return tuple(shipped_text("prices.csv").splitlines())
 
 
 def _price(row: dict[str, str]) -> Price:

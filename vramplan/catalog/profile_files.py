@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING
 from vramplan_profiles import DATA
 
 from ..errors import InvalidValueError, UnknownNameError, VramplanError
+from ..files import user_path
 
 if TYPE_CHECKING:
     from ..profile import Profile
 
 SUFFIX = ".json"
+NO_PROFILE = "none"
+"""Asked for by name, it answers without any profile."""
 
 
 def user_folder() -> str:
-    """Where the profiles of this user lie (XDG base directory specification)."""
-    config = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-    return os.path.join(config, "vramplan", "profiles")
+    """Where the profiles of this user lie."""
+    return user_path("profiles")
 
 
 def _folders() -> tuple[str, str]:
@@ -85,7 +87,8 @@ def profile_for(gpu_key: str, stack: str) -> Profile | None:
 
 def check_name(name: str) -> None:
     """A name that can be a file's, and is not taken for something else. Raises InvalidValueError."""
-    if name == "none" or not name or name != os.path.basename(name) or name.startswith(".") or name.endswith(SUFFIX):
+    plain = name == os.path.basename(name) and not name.startswith(".") and not name.endswith(SUFFIX)
+    if not name or not plain or name == NO_PROFILE:
         raise InvalidValueError("profile name", name, "a plain name (not `none`, no folder, no .json)")
 
 

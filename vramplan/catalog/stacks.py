@@ -14,12 +14,12 @@ from typing import Any
 from ..errors import UnknownNameError, VramplanError
 from ..recipe import METHODS
 from ..stack import Stack
-from .files import read_text
+from .files import shipped_text
 
 
 @cache
 def _tables() -> dict[str, dict[str, Any]]:
-    tables: dict[str, dict[str, Any]] = json.loads(read_text("stacks.json"))
+    tables: dict[str, dict[str, Any]] = json.loads(shipped_text("stacks.json"))
     return tables
 
 

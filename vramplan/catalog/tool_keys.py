@@ -6,12 +6,12 @@ import json
 from functools import cache
 from typing import Any
 
-from .files import read_text
+from .files import shipped_text
 
 
 @cache
 def _tables() -> dict[str, dict[str, Any]]:
-    tables: dict[str, dict[str, Any]] = json.loads(read_text("tool_keys.json"))
+    tables: dict[str, dict[str, Any]] = json.loads(shipped_text("tool_keys.json"))
     return tables
 
 

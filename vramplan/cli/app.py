@@ -11,9 +11,12 @@ from typing import Any, NoReturn
 import click
 
 from .. import __version__
-from ..errors import UnknownNameError, VramplanError
+from ..errors import UnknownNameError, VramplanError, one_line
 
-COMMANDS = ("estimate", "explain", "models", "gpus", "stacks", "prices", "accuracy")
+COMMANDS = (
+    "estimate", "explain", "fit", "plan", "sweep", "export", "models", "gpus", "stacks", "prices", "data", "accuracy",
+    "calibrate", "profiles", "report",
+)  # fmt: skip
 """Each is `command` in the module of its name; none is imported before it is asked for."""
 PLUGINS = "vramplan.commands"
 """Entry points through which other packages add commands."""
@@ -55,7 +58,7 @@ class App(click.Group):
         except Exception as error:
             if os.environ.get("VRAMPLAN_DEBUG"):
                 raise
-            message = " ".join(str(error).split())[:300]
+            message = one_line(error, 300)
             click.echo(f"vramplan: internal error: {type(error).__name__}: {message}", err=True)
             click.echo("  this is a bug: please report it with the output of VRAMPLAN_DEBUG=1", err=True)
             code = 2
@@ -69,6 +72,9 @@ def _complain(error: VramplanError | click.ClickException | OSError) -> None:
         context = getattr(error, "ctx", None)
         if context is not None:
             click.echo(f"  {context.command_path} --help lists the options", err=True)
+    elif isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        click.echo(f"vramplan: {where}{error.strerror}", err=True)
     else:
         click.echo(f"vramplan: {error}", err=True)
 

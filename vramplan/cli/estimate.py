@@ -7,12 +7,12 @@ import click
 from vramplan_reports import estimate as report
 
 from ..recipe import METHODS
-from .options import Question, format_options, recipe_options
+from .options import Question, format_options, model_argument, recipe_options
 from .output import show
 
 
 @click.command("estimate", short_help="Memory, verdict, largest batch and length of full, LoRA and QLoRA.")
-@click.argument("model")
+@model_argument
 @recipe_options
 @format_options
 def command(model: str, question: Question, output_format: str) -> int:

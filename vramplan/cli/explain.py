@@ -6,12 +6,12 @@ import click
 
 from vramplan_reports import explain as report
 
-from .options import Question, format_options, recipe_options
+from .options import Question, format_options, model_argument, recipe_options
 from .output import show
 
 
 @click.command("explain", short_help="Every term of one recipe: formula, phases, source; and what would save most.")
-@click.argument("model")
+@model_argument
 @recipe_options
 @format_options
 def command(model: str, question: Question, output_format: str) -> int:

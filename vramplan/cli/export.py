@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from decimal import Decimal
 from typing import cast
 
 import click
 
 from ..errors import VramplanError
+from ..files import write_text
 from .options import Name, Question, model_argument, recipe_options
+from .quantities import Amount, Number
+from .target import force_option
 
 KINDS = ("trl", "axolotl", "llama-factory", "accelerate", "python")
 
@@ -17,13 +21,15 @@ KINDS = ("trl", "axolotl", "llama-factory", "accelerate", "python")
 @model_argument
 @click.option("--to", "kind", type=Name(KINDS), required=True, metavar="KIND", help=f"One of {', '.join(KINDS)}.")
 @click.option("-o", "--output", metavar="FILE", help="File or folder to write to; without it, standard output.")
-@click.option("--force", is_flag=True, help="Write over a file that stands there.")
-@click.option("--epochs", type=click.FloatRange(0, 10_000, min_open=True), help="Passes over the data.")
-@click.option("--steps", type=click.IntRange(1, 10**9), help="Optimizer steps; over --epochs.")
+@force_option
+@click.option(
+    "--epochs", type=Number("0.0001", "10000", "a number above 0, up to 10,000"), help="Passes over the data."
+)
+@click.option("--steps", type=Amount(10**9), help="Optimizer steps; over --epochs.")
 @click.option("--dataset", metavar="NAME", help="What to train on; without it, a place to fill in.")
 @recipe_options
 def command(
-    model: str, kind: str, output: str | None, force: bool, epochs: float | None, steps: int | None,
+    model: str, kind: str, output: str | None, force: bool, epochs: Decimal | None, steps: int | None,
     dataset: str | None, question: Question,
 ) -> None:  # fmt: skip
     """Write the recipe for fine-tuning MODEL as a file that KIND reads, every knob decided.
@@ -40,15 +46,13 @@ def command(
     recipe = replace(question.recipe, method=question.methods[0] if question.methods else "qlora")
     file = export_recipe(
         cast(ExportKind, kind), model, recipe, stack=question.stack, gpu=question.gpus[0], online=question.online,
-        job=Schedule(epochs=epochs, steps=steps, dataset=dataset),
+        job=Schedule(epochs=None if epochs is None else float(epochs), steps=steps, dataset=dataset),
     )  # fmt: skip
+    if output is None:
+        click.echo(file.text, nl=False)
+    else:
+        path = os.path.join(output, file.name) if os.path.isdir(output) else output
+        write_text(path, file.text, force=force)
+        click.echo(f"Wrote {path}.")
     for warning in file.warnings:
         click.echo(f"not as planned: {warning}", err=True)
-    if output is None:
-        return click.echo(file.text, nl=False)
-    path = os.path.join(output, file.name) if os.path.isdir(output) else output
-    if os.path.exists(path) and not force:
-        raise VramplanError(f"{path}: stands already; --force writes over it")
-    with open(path, "w" if force else "x", encoding="utf-8") as target:
-        target.write(file.text)
-    click.echo(f"Wrote {path}.")

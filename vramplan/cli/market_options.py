@@ -27,7 +27,7 @@ _OPTIONS = (
     click.option("--prices", "price_file", metavar="FILE", help="Price file in place of your own."),
     click.option("--price", "usd_per_gpu_hour", type=Number("0", "10000", "USD per GPU and hour, up to 10,000"),
                  help="Your own price: USD per GPU and hour."),
-    click.option("--purchase", type=Number("0", "1e9", "USD, up to 1e9"),
+    click.option("--purchase", type=Number("0", "1e9", "USD, up to 1,000,000,000"),
                  help="Your own machine: what it cost, USD."),
     click.option("--purchase-gpus", type=Amount(65_536), default="1", show_default=True, help="GPUs in it."),
     click.option("--purchase-years", type=Number("0.1", "50", "years, from 0.1 to 50"), default="4", show_default=True,
@@ -64,6 +64,8 @@ def market_options(command: Callable[..., Any]) -> Callable[..., Any]:
         from ..cost import Market, PowerPlan, Spot
 
         words = {word: rest.pop(word) for word in _WORDS}
+        if kinds and (usd_per_gpu_hour is not None or words["purchase"] is not None):
+            raise VramplanError("--kind chooses among listed prices; leave it out, or your own price")
         market = Market(
             kinds=kinds or ("on_demand",),
             providers=providers,

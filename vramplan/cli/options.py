@@ -30,16 +30,43 @@ class Question:
     methods: tuple[Method, ...]
     stack: str
     online: bool
+    profile: str | None = None
+    """Name or file; None = the one called after card and stack, where there is one."""
+    notes: tuple[str, ...] = ()
+    """What came from the files of `--from`."""
 
     def answers(self, model: str, methods: tuple[Method, ...], *, levers: bool = False) -> tuple[Answer, ...]:
         """One answer per card; `methods` where the command line names none."""
         from ..api import estimate
 
         asked = self.methods or methods
-        return tuple(
-            estimate(model, gpu, self.recipe, methods=asked, stack=self.stack, levers=levers, online=self.online)
+        found = tuple(
+            estimate(
+                model,
+                gpu,
+                self.recipe,
+                methods=asked,
+                stack=self.stack,
+                levers=levers,
+                online=self.online,
+                profile=self.profile,
+            )
             for gpu in self.gpus
         )
+        if not self.notes:
+            return found
+        from .from_files import noting
+
+        return tuple(noting(answer, self.notes) for answer in found)
+
+
+class ModelArgument(click.Argument):
+    """MODEL, which may be left out where files are given: they may name it. `--from` is eager, so known by now."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        if ctx.params.get("from_files") and self.value_is_missing(value):
+            return None
+        return super().process_value(ctx, value)
 
 
 class Whole(click.ParamType):  # type: ignore[type-arg]  # generic in new releases of click only
@@ -100,7 +127,16 @@ def _named(
     return click.option(flag, *names, type=Name(choices), metavar="NAME", help=listed, **more)
 
 
+model_argument = click.argument("model", cls=ModelArgument)
 _OPTIONS = (
+    click.option(
+        "--from",
+        "from_files",
+        metavar="FILE",
+        multiple=True,
+        is_eager=True,
+        help="Configuration that is there already (TRL, axolotl, LLaMA-Factory, PEFT, accelerate ...); repeatable.",
+    ),
     click.option("--gpu", "gpu_names", metavar="KEY", multiple=True, help="Card (see `vramplan gpus`); repeatable."),
     _counted("--gpus", "GPUs of the job.", default=1, show_default=True),
     _named("--method", "Ways of training, repeatable", "methods", multiple=True),
@@ -121,6 +157,7 @@ _OPTIONS = (
     _named("--attention", "Attention kernel"),
     _named("--loss", "Loss kernel"),
     _named("--sharding", "How GPUs share the work", default="none", show_default=True),
+    click.option("--profile", metavar="NAME", help="Fitted profile or its file; none = without (`vramplan profiles`)."),
     click.option("--online", is_flag=True, help="Look up a hub id that is not in the catalogue."),
 )
 _KNOBS = tuple(field.name for field in fields(Recipe) if field.name != "method")
@@ -130,12 +167,23 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add every option of a recipe; the command gets them as one `question`. Knobs left out come from the stack."""
 
     @wraps(command)
-    def with_question(
-        *, gpu_names: tuple[str, ...], methods: tuple[Method, ...], stack: str, online: bool, **rest: Any
-    ) -> Any:
-        recipe = Recipe(**{knob: rest.pop(knob) for knob in _KNOBS})
-        question = Question(gpus=gpu_names or (None,), recipe=recipe, methods=methods, stack=stack, online=online)
-        return command(question=question, **rest)
+    def with_question(*, from_files: tuple[str, ...], **options: Any) -> Any:
+        notes: tuple[str, ...] = ()
+        if from_files:
+            from .from_files import read_from
+
+            found = read_from(click.get_current_context(), from_files)
+            found.fill(options, _KNOBS)
+            notes = found.notes
+        recipe = Recipe(**{knob: options.pop(knob) for knob in _KNOBS})
+        asked = {name: options.pop(name) for name in ("methods", "stack", "online", "profile")}
+        question = Question(gpus=options.pop("gpu_names") or (None,), recipe=recipe, notes=notes, **asked)
+        code = command(question=question, **options)
+        if notes:  # an error would be lost behind them
+            from .from_files import say
+
+            say(click.get_current_context(), notes)
+        return code
 
     decorated: Callable[..., Any] = with_question
     for option in reversed(_OPTIONS):

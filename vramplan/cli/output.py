@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -45,6 +46,14 @@ def show(report: Report[Subject], subject: Subject, output_format: str) -> None:
     _write(text)
 
 
+def write_files(folder: str, texts: Mapping[str, str]) -> None:
+    """File name -> text, into a folder that is made where there is none."""
+    os.makedirs(folder, exist_ok=True)
+    for name, text in texts.items():
+        with open(os.path.join(folder, name), "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+
+
 def _width() -> int:
     if not sys.stdout.isatty():
         return PIPE_WIDTH
@@ -67,5 +76,18 @@ def _write(text: str) -> None:
     try:
         click.echo(text, nl=False)
     except BrokenPipeError:
-        # The reader has seen enough (`| head`); spare it the interpreter's complaint about the unwritten rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_quietly()
+
+
+def write_bytes(fill: Callable[[IO[bytes]], object]) -> None:
+    """Let `fill` write to the standard output."""
+    try:
+        fill(sys.stdout.buffer)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_quietly()
+
+
+def _close_quietly() -> None:
+    # The reader has seen enough (`| head`); spare it the interpreter's complaint about the unwritten rest.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

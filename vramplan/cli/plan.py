@@ -13,6 +13,7 @@ from ..errors import InvalidValueError, VramplanError
 from ..plan.wishes import COUNTS, Wishes
 from ..price import current_date
 from ..recipe import METHODS, Recipe
+from .export import KINDS as EXPORTS
 from .job_options import job_options
 from .market_options import market_options
 from .options import Name, Question, format_options, model_argument, recipe_options
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ..cost import Job, Market
     from ..plan.result import Plans
 
-EXPORTS = ("trl", "axolotl", "llama-factory", "accelerate", "python")
 PICKS = ("cheapest", "balanced", "fastest")
 
 
@@ -123,6 +123,8 @@ def command(
         grad_accum=grad_accum,
         counts=COUNTS if gpus is None else (gpus,),
     )
+    if spot and market.is_own:
+        raise VramplanError("--spot chooses among listed prices; leave it out, or your own price")
     if spot:
         market = replace(market, kinds=tuple(dict.fromkeys((*market.kinds, "spot"))))
     found = plan_job(

@@ -11,6 +11,7 @@ from vramplan_reports import prices as report
 
 from ..catalog import find_gpu, prices
 from ..errors import UnknownNameError, VramplanError
+from ..price import KINDS, current_date
 from .options import Name, Whole, format_options
 from .output import show
 from .quantities import Amount
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from datetime import date
 
     from ..price import Price
-
-KINDS = ("on_demand", "spot", "reserved", "own")
 
 
 @click.command("prices", short_help="List, search, import or refresh GPU prices.")
@@ -45,8 +44,6 @@ def command(
     """
     if words[:1] in (("import",), ("refresh",)):
         return _take(words)
-    from ..price import current_date
-
     key = None if gpu_name is None else find_gpu(gpu_name).key
     today = current_date()
     rows = _kept(prices(key, price_file), today, **filters)
@@ -96,7 +93,6 @@ def _take(words: tuple[str, ...]) -> None:
         if len(words) != 1:
             raise VramplanError(f"prices refresh takes no words; leave out {words[1]!r}")
         from ..catalog.price_refresh import current_prices
-        from ..price import current_date
 
         new, skipped = current_prices(current_date())
     path, added, together = add_prices(new)

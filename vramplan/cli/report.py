@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..files import refuse_unwritable, write_text, write_whole
 from .options import format_options
 from .output import show
 from .quantities import Amount
-from .target import refuse_unwritable, write_whole
+from .target import force_option
 
 if TYPE_CHECKING:
     from vramplan_reports.page.files import Writer
@@ -27,9 +28,9 @@ def files_options(kinds: str) -> Callable[[Callable[..., Any]], Callable[..., An
                 refuse_unwritable(path, force=force)
             return command(paths=paths, force=force, **rest)
 
-        with_force = click.option("--force", is_flag=True, help="Write over a file that exists.")(with_files)
         help = f"File to write, by its suffix {kinds}; repeatable. Without it the answer is printed."
-        return click.option("-o", "--output", "paths", metavar="FILE", multiple=True, help=help)(with_force)
+        output_option = click.option("-o", "--output", "paths", metavar="FILE", multiple=True, help=help)
+        return output_option(force_option(with_files))
 
     return decorate
 
@@ -53,7 +54,7 @@ def command() -> None:
 
 @command.command("init", short_help="Write a commented scenario to start from.")
 @click.argument("path", metavar="[FILE]", default="scenario.toml")
-@click.option("--force", is_flag=True, help="Write over a file that exists.")
+@force_option
 def init(path: str, force: bool) -> None:
     """Write an example of a scenario file, every key of it explained, to FILE (scenario.toml; - prints it)."""
     from ..budget.example import example
@@ -62,12 +63,7 @@ def init(path: str, force: bool) -> None:
         click.echo(example(), nl=False)
         return
     refuse_unwritable(path, force=force)
-
-    def fill(part: str) -> None:
-        with open(part, "w", encoding="utf-8", newline="") as file:
-            file.write(example())
-
-    write_whole(path, fill, force=force)
+    write_text(path, example(), force=force)
     click.echo(f"wrote {path}; now: vramplan report build {path} -o report.html", err=True)
 
 
@@ -82,7 +78,8 @@ def build(source: str, tokens: int | None, paths: tuple[str, ...], force: bool, 
     Of records of measured runs it is what `report bench` says.
 
     Every job gets the cheapest card and hire within the scenario's limits that holds it. The same file gives the same
-    report, to the byte. Exit code: 0 = every job has a cost, within budget and deadline; 1 = not so; 2 = no answer.
+    report, to the byte. Exit code: 0 = every job has a cost, within budget and deadline, 1 = not so, 2 = the question
+    cannot be answered.
     """
     from vramplan_reports.budget import summary
     from vramplan_reports.budget.files import WRITERS
@@ -110,7 +107,7 @@ def build(source: str, tokens: int | None, paths: tuple[str, ...], force: bool, 
 def diff(old: str, new: str, paths: tuple[str, ...], force: bool, output_format: str) -> int:
     """From the scenario OLD to NEW: the change in money and time, then what each changed assumption did to them.
 
-    Exit code: 0 = NEW keeps its budget and deadline, 1 = it does not, 2 = no answer.
+    Exit code: 0 = NEW keeps its budget and deadline, 1 = it does not, 2 = the question cannot be answered.
     """
     from vramplan_reports.budget import changes
 

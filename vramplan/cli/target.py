@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -11,6 +10,9 @@ from typing import IO, Any
 import click
 
 from ..errors import VramplanError
+from ..files import refuse_unwritable, write_whole
+
+force_option = click.option("--force", is_flag=True, help="Write over a file that exists.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,40 +54,9 @@ def target_options(**files: tuple[str, str]) -> Callable[[Callable[..., Any]], C
                 rest[name] = Target(path=rest[name], force=force)
             return command(**rest)
 
-        decorated = click.option("--force", is_flag=True, help="Write over a file that exists.")(with_targets)
+        decorated = force_option(with_targets)
         for name, (flags, help) in reversed(files.items()):
             decorated = click.option(*flags.split(), name, metavar="FILE", help=help)(decorated)
         return decorated
 
     return decorate
-
-
-def refuse_unwritable(path: str, *, force: bool) -> None:
-    """Say at once what would stop the writing later."""
-    folder = os.path.dirname(path) or "."
-    if os.path.isdir(path):
-        raise VramplanError(f"{path} is a folder; name a file")
-    if os.path.lexists(path) and not os.path.isfile(path):
-        raise VramplanError(f"{path} is no regular file; name another, or write to the standard output")
-    if os.path.lexists(path) and not force:
-        raise VramplanError(f"{path} exists; --force writes over it")
-    if not os.path.isdir(folder):
-        raise VramplanError(f"{path}: no folder {folder!r}")
-
-
-def write_whole(path: str, write: Callable[[str], None], *, force: bool) -> None:
-    """Write beside `path` and rename: a failure leaves what was there before, and no part of the new file.
-
-    Raises VramplanError in one line: no room, no right to write there, a file that came to be there meanwhile.
-    """
-    folder, name = os.path.split(os.path.realpath(path))
-    part = os.path.join(folder, f".{name}.{os.getpid()}.part")
-    try:
-        write(part)
-        refuse_unwritable(path, force=force)
-        os.replace(part, os.path.realpath(path))
-    except OSError as error:
-        raise VramplanError(f"{path}: {error.strerror or error}") from None
-    finally:
-        if os.path.lexists(part):
-            os.unlink(part)

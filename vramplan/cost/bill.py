@@ -51,7 +51,7 @@ class Currency:
         if not (self.code.isalpha() and self.code.isupper() and len(self.code) == 3):
             raise InvalidValueError("--currency", self.code, "a currency code of three capital letters, like EUR")
         if not (self.per_usd.is_finite() and 0 < self.per_usd <= 10**9):
-            raise InvalidValueError("--exchange-rate", str(self.per_usd), f"a number of {self.code} for one USD")
+            raise InvalidValueError("--currency", f"{self.code}={self.per_usd:f}", "a code and what one USD is in it")
 
     def of(self, usd: Decimal) -> Decimal:
         return cents(usd * self.per_usd)
@@ -79,6 +79,7 @@ class Cost:
 
 
 def cents(usd: Decimal) -> Decimal:
+    """An amount as it is paid: in whole cents, half a cent up."""
     return usd.quantize(CENT, ROUND_HALF_UP)
 
 

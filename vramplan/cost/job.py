@@ -64,7 +64,11 @@ class Job:
             _check(name, getattr(self, name), 1)
         _check("evaluation_tokens", self.evaluation_tokens, 0)
         _check("startup_s", self.startup_s, 0)
-        if not (self.epochs.is_finite() and 0 < self.epochs <= 10_000):
+        epochs: object = self.epochs
+        if type(epochs) in (int, float):  # as people write them
+            epochs = Decimal(str(epochs))
+            object.__setattr__(self, "epochs", epochs)
+        if not (isinstance(epochs, Decimal) and epochs.is_finite() and 0 < self.epochs <= 10_000):
             raise InvalidValueError("epochs", str(self.epochs), "a number above 0, up to 10,000")
 
     @property

@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 
 from ..catalog import prices as catalogue_prices
+from ..errors import VramplanError
 from ..estimator.result import Speed
 from ..gpu import Gpu
 from ..price import Kind, Price, current_date
@@ -34,6 +35,16 @@ class Market:
     power: PowerPlan = field(default_factory=PowerPlan)
     currency: Currency | None = None
 
+    def __post_init__(self) -> None:
+        listed = {"--provider": self.providers, "--region": self.regions, "--prices": self.price_file}
+        if self.is_own and (named := [flag for flag, value in listed.items() if value]):
+            raise VramplanError(f"{named[0]} chooses among listed prices; leave it out, or your own price")
+
+    @property
+    def is_own(self) -> bool:
+        """A price or a machine of one's own, so that no other price counts."""
+        return self.usd_per_gpu_hour is not None or self.machine is not None
+
     def prices(self, gpu: Gpu, today: date | None = None) -> tuple[Price, ...]:
         day = today or current_date()
         if self.machine is not None:
@@ -45,7 +56,7 @@ class Market:
     def hires(self, gpu: Gpu, gpus: int = 1, today: date | None = None) -> tuple[Hire, ...]:
         """Every way to hire `gpus` of these cards, best first (`hires`); empty without a price."""
         found = self.prices(gpu, today)
-        if self.machine is not None or self.usd_per_gpu_hour is not None:
+        if self.is_own:
             return hires(found, gpu.key, gpus, kinds=("own",), today=today)
         return hires(
             found, gpu.key, gpus, kinds=self.kinds, providers=self.providers, regions=self.regions, today=today

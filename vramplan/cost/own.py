@@ -41,7 +41,8 @@ def amortised_usd_per_hour(machine: Machine) -> Decimal:
 
 def own_price(machine: Machine, gpu_key: str, today: date) -> Price:
     """The amortised price of one's own machine."""
-    note = f"{machine.purchase_usd:,f} USD over {machine.years:f} years, working {machine.utilisation:.0%} of the time"
+    busy = f"working {100 * machine.utilisation:.0f} % of the time"
+    note = f"{machine.purchase_usd:,f} USD over {machine.years:f} years, {busy}"
     return _price(gpu_key, amortised_usd_per_hour(machine), machine.gpus, today, note, "amortisation")
 
 

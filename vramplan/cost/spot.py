@@ -26,10 +26,12 @@ class Spot:
         if not (self.interruptions_per_day.is_finite() and 0 <= self.interruptions_per_day <= 1440):
             value = str(self.interruptions_per_day)
             raise InvalidValueError("--spot-interruptions", value, "a number a day, from 0 to 1,440")
-        for name in ("checkpoint_every_s", "restart_s"):
-            value_s = getattr(self, name)
-            if not (type(value_s) is int and (0 if name == "restart_s" else 1) <= value_s <= 10**8):
-                raise InvalidValueError(name, value_s, "a whole number of seconds")
+        for name, value_s, least in (
+            ("--spot-checkpoint", self.checkpoint_every_s, 1),
+            ("--spot-restart", self.restart_s, 0),
+        ):
+            if not (type(value_s) is int and least <= value_s <= 10**8):
+                raise InvalidValueError(name, value_s, f"a time from {least} s to three years")
 
     @property
     def said(self) -> str:

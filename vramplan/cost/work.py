@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING
 
 from ..data import Epoch, epoch
 from ..data.padding import padding_waste
-from ..estimator.result import Estimate
 from ..model import Model
 from ..recipe import BYTES_PER_ELEMENT, ResolvedRecipe
+from ..stack import Stack
+from ..step.optimizer import optimizer_memory
+from ..step.setting import Setting
+from ..step.sharding import sharding
 from ..units import ceil_div
 from .job import CHECKPOINT_BYTES_PER_S, DOWNLOAD_BYTES_PER_S, STARTUP_S, Job
 
@@ -67,7 +70,7 @@ class Work:
             said.append("tokens are taken to come in sequences filled to their length (--data knows the padding)")
         if self.padding_waste >= 0.005:
             way = "packing or grouping by length" if not job.group_by_length else "packing"
-            said.append(f"{self.padding_waste:.0%} of the work is padding; {way} would save most of it")
+            said.append(f"{100 * self.padding_waste:.0f} % of the work is padding; {way} would save most of it")
         if self.cut_tokens:
             said.append(f"{self.cut_tokens:,} tokens an epoch are cut off: their examples are too long")
         return (*said, *(job.data.notes if job.data else ()))
@@ -145,17 +148,20 @@ def evaluation_share(*, trains_base: bool, checkpointing: bool) -> float:
     return 2 / (2 + (2 if checkpointing else 0) + (4 if trains_base else 2))
 
 
-def checkpoint_sizes(estimate: Estimate, model: Model) -> tuple[int, int]:
+def checkpoint_sizes(model: Model, recipe: ResolvedRecipe, stack: Stack) -> tuple[int, int]:
     """Bytes of the weights and of the optimizer's state that a checkpoint holds.
 
     LoRA saves its adapter only (peft, PeftModel.save_pretrained), full fine-tuning the model in its 16-bit (or fp32)
-    type; the state is what the optimizer keeps (Trainer writes it beside the weights unless `save_only_model`), paged
-    state left out. Sizes are those of tensors, without file headers.
+    type; the state is what the optimizer keeps, also in managed memory (Trainer writes it beside the weights unless
+    `save_only_model`). What several cards hold in parts is saved as one. Sizes are those of tensors, without file
+    headers.
     """
-    state = sum(term.bytes for term in estimate.memory.terms if term.name == "optimizer states")
-    if estimate.recipe.has_adapters:
-        return sum(term.bytes for term in estimate.memory.terms if term.group == "adapters"), state
-    return model.parameters * BYTES_PER_ELEMENT[estimate.recipe.dtype], state
+    whole = sharding(Setting(model, replace(recipe, batch=1, gpus=1, sharding="none"), stack, None))
+    wide = stack.wide_embedding_states
+    optimizer = optimizer_memory(recipe.optimizer, whole.trained(), wide_embeddings=wide)
+    state = int(optimizer.state_bytes + optimizer.paged_bytes)
+    weights = whole.adapters() if recipe.has_adapters else model.parameters * BYTES_PER_ELEMENT[recipe.dtype]
+    return int(weights), state
 
 
 def download_bytes(model: Model) -> int:

@@ -54,15 +54,15 @@ def epoch(
     trained = lengths if packing == "wrapped" else cut
     if packing == "none":
         sequences = cut.examples
-        processed = (grouped_tokens if group_by_length else shuffled_tokens)(cut, batch)
+        processed = round((grouped_tokens if group_by_length else shuffled_tokens)(cut, batch))
     else:
         sequences = wrapped_sequences(lengths, seq_len) if packing == "wrapped" else best_fit_sequences(cut, seq_len)
-        processed = float(trained.tokens)
+        processed = trained.tokens
     return Epoch(
         examples=lengths.examples,
         sequences=sequences,
         tokens=trained.tokens,
-        processed_tokens=round(processed),
+        processed_tokens=processed,
         padding_waste=padding_waste(trained.tokens, processed),
         cut_examples=0 if packing == "wrapped" else lengths.longer_than(seq_len),
         cut_tokens=lengths.tokens - trained.tokens,

@@ -41,6 +41,8 @@ def text_of(example: Mapping[str, Any], fields: tuple[str, ...] = ()) -> Text:
         return Text("prompt-completion", "", _messages(prompt) + _messages(completion), example.get("tools"))
     if isinstance(example.get("text"), str):
         return Text("text", example["text"])
+    if "text" in example:
+        raise VramplanError(f"text: not a string but {type(example['text']).__name__}")
     raise VramplanError(f"no field that TRL knows (--field names others); there are: {listed(example)}")
 
 
@@ -70,9 +72,15 @@ def _message(message: Message) -> Message:
     if not isinstance(role, str):
         raise VramplanError("messages: one has neither `role` nor `from`")
     if isinstance(content, list):
-        content = "".join(part.get("text") or "" for part in content if isinstance(part, dict))
+        content = "".join(map(_part, content))
     if not isinstance(content, str):
         if message.get("tool_calls") is None and content is not None:
             raise VramplanError("messages: one has a `content` that is no text")
         content = ""
     return message | {"role": role, "content": content}
+
+
+def _part(part: Any) -> str:
+    """The text of a part of a message's content; pictures and sounds have none."""
+    text = part.get("text") if isinstance(part, dict) else part
+    return text if isinstance(text, str) else ""

@@ -22,6 +22,10 @@ LARGEST_LINE_BYTES = 64 * 2**20
 """One example; a longer line is something else."""
 LARGEST_JSON_BYTES = 512 * 2**20
 """A JSON array is read whole; a larger one should be JSON lines."""
+START_BYTES = 4096
+"""Enough to tell what a file is."""
+WIDE = 4
+"""Where more than one byte in so many is zero, characters have two bytes or four; fewer are damage to some lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,17 +55,18 @@ def data_format(path: str) -> Format:
         raise VramplanError(f"{path}: a folder, not a data file; name one of its files")
     try:
         with open(path, "rb") as file:
-            start = file.read(4096)
+            start = file.read(START_BYTES)
     except FileNotFoundError:
-        raise VramplanError(f"{path}: no such file") from None
+        raise VramplanError(f"{path or repr(path)}: no such file") from None
     except (OSError, ValueError) as error:
         raise VramplanError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if not start.strip():
+    if not start.strip() and len(start) < START_BYTES:
         raise VramplanError(f"{path}: the file is empty")
     found = SUFFIXES.get(os.path.splitext(path)[1].lower())
     if start.startswith(b"PAR1"):
         return "parquet"
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or (found != "parquet" and b"\0" in start):
+    wide = found is not None and start.count(0) > len(start) // WIDE
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or (found != "parquet" and wide):
         raise VramplanError(f"{path}: not in UTF-8 (UTF-16, perhaps): iconv -f UTF-16 -t UTF-8 converts it")
     if found == "json" and not start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         return "jsonl"
@@ -124,9 +129,10 @@ def _json_lines(lines: Lines) -> Iterator[Example | BadLine]:
 def _json_example(number: int, line: str) -> Example | BadLine:
     try:
         value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply, or a number too long"
-        return BadLine(line=number, reason=f"not JSON: {reason}")
+    except json.JSONDecodeError as error:
+        return BadLine(line=number, reason=f"not JSON: {error.msg.removesuffix(' at')}")
+    except (ValueError, RecursionError):
+        return BadLine(line=number, reason="not JSON: nested too deeply, or a number too long")
     return _object(number, value)
 
 

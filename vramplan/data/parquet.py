@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import VramplanError
+from ..errors import VramplanError, one_line
 from .files import BadLine, Example, Progress, wanted_columns
 
 ROWS_AT_A_TIME = 1024
@@ -21,7 +21,7 @@ def parquet_examples(path: str, progress: Progress, fields: tuple[str, ...]) -> 
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise VramplanError(f"{path}: not a whole Parquet file: {' '.join(str(error).split())[:120]}") from None
+        raise VramplanError(f"{path}: not a whole Parquet file: {one_line(error)}") from None
     names = list(file.schema_arrow.names)
     columns = wanted_columns(names, fields)
     if not columns:
@@ -45,5 +45,5 @@ def _group(file: Any, group: int, columns: list[str], first: int, count: int) ->
                 yield Example(line=row, fields=fields)
                 row += 1
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:80]
+        reason = one_line(error, 80)
         yield BadLine(line=row, reason=f"row group {group + 1} is damaged: {reason}", count=first + count - row)

@@ -9,14 +9,39 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import VramplanError
+from ..errors import VramplanError, one_line
 from .fields import Text
+
+if TYPE_CHECKING:
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 def chat_template(source: str, special_tokens: dict[str, Any]) -> Callable[[Text], str]:
     """A function that writes the messages of a text out. Raises VramplanError where the template cannot be read."""
+    environment = _environment()
+    from jinja2 import TemplateError
+
+    try:
+        template = environment.from_string(source)
+    except TemplateError as error:
+        raise VramplanError(f"the chat template cannot be read: {error}") from None
+
+    def render(text: Text) -> str:
+        try:
+            return template.render(
+                messages=list(text.messages), tools=text.tools, documents=None, add_generation_prompt=False,
+                **special_tokens,
+            )  # fmt: skip
+        except Exception as error:  # a template may fail in any way on one example
+            raise VramplanError(f"the chat template refuses it: {one_line(error)}") from None
+
+    return render
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """Jinja as transformers sets it up."""
     try:
         from jinja2 import TemplateError, nodes
         from jinja2.ext import Extension, loopcontrols
@@ -43,21 +68,7 @@ def chat_template(source: str, special_tokens: dict[str, Any]) -> Callable[[Text
     environment.filters["tojson"] = _as_json
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    try:
-        template = environment.from_string(source)
-    except TemplateError as error:
-        raise VramplanError(f"the chat template cannot be read: {error}") from None
-
-    def render(text: Text) -> str:
-        try:
-            return template.render(
-                messages=list(text.messages), tools=text.tools, documents=None, add_generation_prompt=False,
-                **special_tokens,
-            )  # fmt: skip
-        except Exception as error:  # a template may fail in any way on one example
-            raise VramplanError(f"the chat template refuses it: {' '.join(str(error).split())[:120]}") from None
-
-    return render
+    return environment
 
 
 def _as_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **more: Any) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any, Protocol
 
-from ..errors import VramplanError
+from ..errors import VramplanError, one_line
+from ..files import read_object, read_text
 from .fields import Text
 
 CHARACTERS_PER_TOKEN = 3.94
@@ -78,8 +78,7 @@ class FileTokenizer:
         try:
             encoded: list[Any] = self._tokenizer.encode_batch_fast(written, add_special_tokens=add_special_tokens)
         except Exception as error:  # half a surrogate pair, or what else the package refuses
-            said = " ".join(str(error).split())[:120]
-            raise VramplanError(f"the tokenizer refuses it: {said}") from None
+            raise VramplanError(f"the tokenizer refuses it: {one_line(error)}") from None
         return encoded
 
     def _written(self, text: Text) -> str:
@@ -111,7 +110,7 @@ def _load(file: str) -> Any:
     try:
         tokenizer = Tokenizer.from_file(file)
     except Exception as error:  # the package raises bare Exception
-        raise VramplanError(f"{file}: not a tokenizer.json: {' '.join(str(error).split())[:120]}") from None
+        raise VramplanError(f"{file}: not a tokenizer.json: {one_line(error)}") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -121,12 +120,7 @@ def _config(folder: str) -> dict[str, Any]:
     file = os.path.join(folder, "tokenizer_config.json")
     if not os.path.isfile(file):
         return {}
-    try:
-        with open(file, encoding="utf-8") as opened:
-            config = json.load(opened)
-    except ValueError as error:
-        raise VramplanError(f"{file}: not JSON: {error}") from None
-    return config if isinstance(config, dict) else {}
+    return read_object(file, "a tokenizer_config.json", LARGEST_TOKENIZER_BYTES)
 
 
 def _template(folder: str, config: dict[str, Any]) -> Callable[[Text], str] | None:
@@ -134,8 +128,7 @@ def _template(folder: str, config: dict[str, Any]) -> Callable[[Text], str] | No
     file = os.path.join(folder, "chat_template.jinja")
     source = config.get("chat_template")
     if os.path.isfile(file):
-        with open(file, encoding="utf-8") as opened:
-            source = opened.read()
+        source = read_text(file, "a chat template", LARGEST_TOKENIZER_BYTES)
     elif isinstance(source, list):
         named = {entry.get("name"): entry.get("template") for entry in source if isinstance(entry, dict)}
         source = named.get("default")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import fields, replace
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any, Protocol, cast, get_args
 
-from ..catalog import find_gpu, find_model, find_stack
+from ..catalog import as_gpu, as_model, as_stack, find_stack
 from ..errors import UnknownNameError
 from ..gpu import Gpu
 from ..intake.document import parse_document
@@ -76,10 +76,8 @@ def export_recipe(
     online: bool = False,
 ) -> ExportedFile:
     """As `export`, from names: `recipe` is resolved for `stack`, and for `gpu` where one is named."""
-    found = model if isinstance(model, Model) else find_model(fspath(model), online=online)
-    card = find_gpu(gpu) if isinstance(gpu, str) else gpu
-    own = find_stack(stack) if isinstance(stack, str) else stack
-    return export(kind, found, resolve_for_file(recipe, recipe.method, own, card), job=job)
+    resolved = resolve_for_file(recipe, recipe.method, as_stack(stack), as_gpu(gpu))
+    return export(kind, as_model(model, online=online), resolved, job=job)
 
 
 def _writer(kind: ExportKind) -> Writer:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import VramplanError
+from ..errors import VramplanError, one_line
+from ..files import read_text
 
 LARGEST_FILE_BYTES = 4 * 2**20
 """Real ones have a few KiB; a config.json with a list of unquantised modules reaches some hundred."""
@@ -33,13 +34,7 @@ class Document:
         """`sft.yaml:12: lora_r`, for messages; JSON and TOML know the line of keys that occur once."""
         line = self.lines.get(keys, self.lines.get(keys[-1:]))
         place = f"{self.path}:{line}" if line else self.path
-        return f"{place}: {printable('.'.join(keys))}"
-
-
-def printable(text: str, longest: int = 80) -> str:
-    """One short line, whatever a file holds."""
-    line = "".join(c if c.isprintable() else "?" for c in text[:longest])
-    return line if len(text) <= longest else line[:-3] + "..."
+        return f"{place}: {one_line('.'.join(keys), 80)}"
 
 
 def read_document(path: str) -> Document:
@@ -76,23 +71,7 @@ def _text(path: str) -> tuple[str, str]:
         if not held:
             raise VramplanError(f"{path}: the folder holds no " + " or ".join(FOLDER_FILES))
         path = os.path.join(path, held[0])
-    if not os.path.exists(path):
-        raise VramplanError(f"{path}: no such file")
-    if not os.path.isfile(path):
-        raise VramplanError(f"{path}: not a regular file")
-    try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST_FILE_BYTES + 1)
-    except OSError as error:
-        raise VramplanError(f"{path}: {error.strerror}") from None
-    if len(data) > LARGEST_FILE_BYTES:
-        raise VramplanError(f"{path}: larger than {LARGEST_FILE_BYTES // 2**20} MiB, so no configuration")
-    if not data.strip():
-        raise VramplanError(f"{path}: the file is empty")
-    try:
-        return path, data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise VramplanError(f"{path}: not a text file in UTF-8") from None
+    return path, read_text(path, "a configuration", LARGEST_FILE_BYTES)
 
 
 def _kind(value: object) -> str:
@@ -113,7 +92,7 @@ def _json(path: str, text: str) -> tuple[Any, Lines]:
     except json.JSONDecodeError as error:
         raise VramplanError(f"{path}:{error.lineno}: not JSON, or cut off: {error.msg}") from None
     except (ValueError, RecursionError) as error:
-        raise VramplanError(f"{path}: not a usable JSON: {printable(str(error))}") from None
+        raise VramplanError(f"{path}: not a usable JSON: {one_line(error, 80)}") from None
     return values, _lines_by_pattern(text, r'"((?:[^"\\\n]|\\.)*)"\s*:')
 
 
@@ -123,7 +102,7 @@ def _toml(path: str, text: str) -> tuple[Any, Lines]:
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise VramplanError(f"{path}: not TOML: {printable(str(error))}") from None
+        raise VramplanError(f"{path}: not TOML: {one_line(error, 80)}") from None
     return values, _lines_by_pattern(text, r"(?m)^\s*([\w-]+)\s*=")
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..catalog.tool_keys import tool_keys
-from ..errors import VramplanError
+from ..errors import VramplanError, one_line
 from .adapter import read_adapter
 from .axolotl import read_axolotl
-from .document import Document, printable
+from .document import Document
 from .keys import Keys
 from .launchers import read_accelerate, read_deepspeed
 from .llama_factory import read_llama_factory
@@ -80,6 +80,6 @@ def _known(kind: Kind, names: set[str]) -> int:
 
 
 def _nobodys(path: str, values: Mapping[str, Any]) -> str:
-    held = ", ".join(printable(str(key), 40) for key in list(values)[:5])
+    held = ", ".join(one_line(key, 40) for key in list(values)[:5])
     kinds = ", ".join(kind.name for kind in KINDS)
     return f"{path}: nobody's configuration, its keys are {held or 'none'}\n  known: {kinds}, a model's config.json"

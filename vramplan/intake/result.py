@@ -6,9 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..errors import VramplanError
+from ..errors import VramplanError, one_line
 from ..recipe import AttentionKernel, Autocast, Dtype, Loss, Method, Optimizer, Quant, Recipe, Sharding
-from .document import printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,4 +131,4 @@ class Intake:
 
 
 def _shown(value: object) -> str:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else printable(str(value), 200)
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else one_line(value, 200)

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from ..errors import VramplanError
+from ..errors import VramplanError, one_line
 
 MOST_NODES = 100_000
 """Values of a file with every alias written out. The largest real recipes have some hundred."""
@@ -27,9 +27,9 @@ def parse_yaml(path: str, text: str) -> tuple[Any, dict[tuple[str, ...], int]]:
         place = f"{path}:{mark.line + 1}" if mark else path
         raise VramplanError(f"{place}: not YAML that can be read: {error.problem}") from None
     except yaml.YAMLError as error:
-        raise VramplanError(f"{path}: not YAML: {' '.join(str(error).split())[:80]}") from None
+        raise VramplanError(f"{path}: not YAML: {one_line(error, 80)}") from None
     except (ValueError, TypeError) as error:
-        raise VramplanError(f"{path}: not YAML that can be read: {str(error)[:80]}") from None
+        raise VramplanError(f"{path}: not YAML that can be read: {one_line(error, 80)}") from None
     except RecursionError:
         raise VramplanError(f"{path}: nested too deeply to be a configuration") from None
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
@@ -18,6 +18,8 @@ from .search import search
 
 SHORTEST = 128
 """Tokens below which a shorter sequence is no way out."""
+NAMED_CARDS = 8
+"""More are not listed in a message."""
 
 
 def find_plans(question: Question, market: Market, *, today: date | None = None) -> Plans:
@@ -31,9 +33,11 @@ def find_plans(question: Question, market: Market, *, today: date | None = None)
     everything = question
     question = _priced(question, market, day)
     if not question.cards:
-        raise VramplanError(f"no card with a price: {_terms(market)}; `vramplan prices` lists what there is")
+        named = [card.key for card, _ in everything.cards]
+        among = f" among {', '.join(named)}" if len(named) <= NAMED_CARDS else ""
+        raise VramplanError(f"no card with a price{among}: {_terms(market)}; `vramplan prices` lists what there is")
     found = list(search(question))
-    offers = offers_of(question, found, market, day)
+    offers = offers_of(found, market, day)
     bills, wishes = Bills(question, market), question.wishes
     front = front_of(plan for offer in nearly_best(offers) if meets(plan := bills.plan(offer), wishes))
     nearest = None if front or not offers else bills.plan(min(offers, key=lambda offer: excess(offer, wishes)))
@@ -77,8 +81,12 @@ def _relaxations(
     """Single constraints that, given up or moved, let a plan through."""
     yield from _more_money_or_time(question, offers, bills)
     for constraint, asked, needed, changed, terms in _changes(question, market):
-        known = found if changed is question else ()
-        plan = _best(_priced(changed, terms, today), terms, today, known)
+        priced = _priced(changed, terms, today)
+        if changed is question:  # what a card holds is known: only cards that had no price are new
+            new = tuple(card for card in priced.cards if card not in bills.question.cards)
+            plan = _best(priced, terms, today, [*found, *search(replace(priced, cards=new))])
+        else:
+            plan = _best(priced, terms, today, search(priced))
         if plan is not None:
             yield Relaxation(constraint=constraint, asked=asked, needed=needed, excess=None, plan=plan)
 
@@ -115,7 +123,7 @@ Change = tuple[str, str, str, Question, Market]
 def _changes(question: Question, market: Market) -> Iterator[Change]:
     """Wishes other than money and time, each given up alone."""
     wishes, recipe = question.wishes, question.recipe
-    if market.usd_per_gpu_hour is None and market.machine is None:
+    if not market.is_own:
         if "spot" not in market.kinds:
             kinds = (*market.kinds, "spot")
             yield "--kind", ", ".join(market.kinds), "spot too", question, replace(market, kinds=kinds)
@@ -136,11 +144,9 @@ def _changes(question: Question, market: Market) -> Iterator[Change]:
         yield "--seq-len", str(recipe.seq_len), str(recipe.seq_len // 2), shorter, market
 
 
-def _best(question: Question, market: Market, today: date, known: Sequence[Found]) -> Plan | None:
-    """The cheapest plan that meets the wishes; `known` = what is found already for some of the cards."""
-    seen = {one.gpu.key for one in known}
-    unseen = replace(question, cards=tuple(card for card in question.cards if card[0].key not in seen))
-    offers = offers_of(question, [*known, *search(unseen)], market, today)
+def _best(question: Question, market: Market, today: date, found: Iterable[Found]) -> Plan | None:
+    """The cheapest plan that meets the wishes."""
+    offers = offers_of(found, market, today)
     bills = Bills(question, market)
     front = front_of(p for offer in nearly_best(offers) if meets(p := bills.plan(offer), question.wishes))
     return front[0] if front else None

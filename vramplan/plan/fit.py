@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from ..catalog import as_stack, models
 from ..errors import UnknownNameError, UnsupportedError, VramplanError
 from ..estimator.answer import memory_tiers
 from ..estimator.result import Verdict
@@ -133,19 +134,13 @@ def fit(
     """
     if unknown := [name for name in what if name not in LIMITS_OF_A_RECIPE]:
         raise UnknownNameError("limit", unknown[0], LIMITS_OF_A_RECIPE, hint="some of " + ", ".join(LIMITS_OF_A_RECIPE))
-    found = _stack(stack)
+    found = as_stack(stack)
     resolved = [resolve(recipe, method, found, gpu, strict=len(methods) == 1) for method in methods]
     evaluators = [Evaluator(model, one, found, gpu, profile) for one in resolved]
     lengths = _lengths(model, gpu, evaluators) if "frontier" in what else ()
     return CardFit(
         model=model, gpu=gpu, fits=tuple(_fit(e, gpu, what, lengths) for e in evaluators), profile=profile
     )  # fmt: skip
-
-
-def _stack(stack: Stack | str) -> Stack:
-    from ..catalog import find_stack
-
-    return find_stack(stack) if isinstance(stack, str) else stack
 
 
 def _fit(evaluator: Evaluator, gpu: Gpu, what: tuple[What, ...], lengths: tuple[int, ...]) -> Fit:
@@ -208,9 +203,8 @@ def largest_models(
 
     Models that the estimate cannot describe, or not with this recipe, are left out and not counted.
     """
-    from ..catalog import models
 
-    found = _stack(stack)
+    found = as_stack(stack)
     described: list[Model] = []
     for entry in models():
         try:

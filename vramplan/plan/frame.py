@@ -54,6 +54,8 @@ def sweep_frame(
     for name in frame.columns:
         if name not in KNOBS:
             raise UnknownNameError("column", str(name), KNOBS, hint="every column is a knob")
+    if not frame.columns.is_unique:
+        raise VramplanError(f"column {frame.columns[frame.columns.duplicated()][0]!r} stands twice")
     if not len(frame):
         raise VramplanError("a table without rows")
     table = Sweep(len(frame), (str(name) for name in frame.columns), subject_of)

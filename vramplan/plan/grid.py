@@ -42,12 +42,13 @@ def parse_axis(text: str) -> Axis:
     return axis(knob, values)
 
 
-def axis(knob: str, values: str | Iterable[Any]) -> Axis:
-    """The axis of a knob, from text or from values. Raises VramplanError for what the knob does not take."""
+def axis(knob: str, values: Any) -> Axis:
+    """The axis of a knob, from text, values or one value. Raises VramplanError for what the knob does not take."""
     name = knob.strip().replace("-", "_")
     if name not in KNOBS:
         raise UnknownNameError("knob", knob.strip(), KNOBS, hint="one of " + ", ".join(KNOBS))
-    given = _parsed(name, values) if isinstance(values, str) else [_plain(value) for value in values]
+    several = values if isinstance(values, Iterable) else (values,)
+    given = _parsed(name, values) if isinstance(values, str) else [_plain(value) for value in several]
     if not given:
         raise InvalidValueError(name, values, "a list with something in it")
     for value in given:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..cost.work import Work, download_bytes, work_of
+from ..errors import VramplanError
 from ..recipe import ResolvedRecipe
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ class Question:
     job: Job
     wishes: Wishes
     cards: tuple[tuple[Gpu, Profile | None], ...]
+
+    def __post_init__(self) -> None:
+        if self.wishes.no_quantization and self.recipe.quant not in (None, "none"):
+            said = f"--no-quantization with --quant {self.recipe.quant}, which quantises; leave one of them out"
+            raise VramplanError(said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from ..cost.bill import cost_of
 from ..cost.energy import energy_of
 from ..cost.hire import Hire
 from ..cost.market import Market
@@ -15,14 +14,15 @@ from ..cost.spot import Spot, spot_overhead
 from ..cost.work import download_bytes, work_of
 from ..estimator.notes import notes
 from ..estimator.phases import StepMemory
+from ..estimator.result import Speed
 from ..speed import speed_of
 from ..step.setting import Setting
 from .question import Found, Question
 from .result import Pick, PickKind, Plan
 from .wishes import Wishes
 
-SLACK_HOURS, SLACK_USD = 0.005, 0.10
-"""Bills round hours and cents: what is this close is decided by the bill itself."""
+SLACK_HOURS, SLACK_USD = 0.0005, 0.10
+"""Bills round six lines to 0.0001 h and to a cent: what is this close is decided by the bill itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,26 +35,31 @@ class Offer:
     usd: float
 
 
-def offers_of(question: Question, found: Iterable[Found], market: Market, today: date) -> list[Offer]:
-    """Every recipe on every hire of its cards. Cards that only a network joins are left out."""
+def offers_of(found: Iterable[Found], market: Market, today: date) -> list[Offer]:
+    """Every recipe on every hire of its cards that holds them together."""
     hires: dict[tuple[str, int], list[Hire]] = {}
     offers: list[Offer] = []
     for one in found:
         key = (one.gpu.key, one.gpus)
         if key not in hires:
             known = market.hires(one.gpu, one.gpus, today)
-            hires[key] = [hire for hire in known if one.gpus == 1 or not hire.scattered]
-        offers += (_offer(question, one, hire, market) for hire in hires[key])
+            hires[key] = [hire for hire in known if _is_together(hire, market)]
+        offers += (_offer(one, hire, market) for hire in hires[key])
     return offers
 
 
-def _offer(question: Question, found: Found, hire: Hire, market: Market) -> Offer:
+def _is_together(hire: Hire, market: Market) -> bool:
+    """One card, or cards that more than a network joins; of a machine of one's own there is one."""
+    return (hire.gpus == 1 or not hire.scattered) and (market.machine is None or hire.instances == 1)
+
+
+def _offer(found: Found, hire: Hire, market: Market) -> Offer:
     seconds = found.total_s
     if hire.price.kind == "spot":
         seconds += float(spot_overhead(market.spot or Spot(), found.write_s)) * found.train_s
     hours = seconds / 3600
     usd = hours * float(hire.usd_per_hour)
-    if market.power.usd_per_kwh is not None:
+    if hire.price.kind == "own" and market.power.usd_per_kwh is not None:
         tokens, busy_s = found.processed_tokens, found.train_s
         energy = energy_of(market.power, found.gpu, gpus=found.gpus, processed_tokens=tokens, busy_s=busy_s)
         usd += float(energy.kwh * market.power.usd_per_kwh) if energy else 0.0
@@ -62,11 +67,12 @@ def _offer(question: Question, found: Found, hire: Hire, market: Market) -> Offe
 
 
 class Bills:
-    """Plans with their bills, each made once."""
+    """Plans with their bills, each made once; the hires of one recipe share its step."""
 
     def __init__(self, question: Question, market: Market) -> None:
         self.question, self.market = question, market
         self.known: dict[int, Plan] = {}
+        self.steps: dict[int, tuple[Speed, tuple[str, ...]]] = {}
 
     def plan(self, offer: Offer) -> Plan:
         if id(offer) not in self.known:
@@ -74,31 +80,28 @@ class Bills:
         return self.known[id(offer)]
 
     def _plan(self, offer: Offer) -> Plan:
-        q, found, market = self.question, offer.found, self.market
-        recipe, gpu = found.recipe, found.gpu
-        step = StepMemory(Setting(q.model, recipe, q.stack, gpu))
-        at = speed_of(step, gpu, found.profile)
-        assert at is not None  # the search found it
-        work = work_of(q.job, recipe, checkpoint=found.checkpoint, download_bytes=download_bytes(q.model))
-        busy_s = work.train_s(at.tokens_per_s_per_gpu) + work.evaluation_s(at.tokens_per_s_per_gpu)
-        energy = energy_of(
-            market.power, gpu, gpus=found.gpus, processed_tokens=work.processed_tokens, busy_s=busy_s
-        )  # fmt: skip
-        cost = cost_of(
-            work, at, offer.hire, spot=market.spot, energy=energy, usd_per_kwh=market.power.usd_per_kwh,
-            currency=market.currency,
-        )  # fmt: skip
+        found, q = offer.found, self.question
+        at, notes_of_step = self._step(found)
+        work = work_of(q.job, found.recipe, checkpoint=found.checkpoint, download_bytes=download_bytes(q.model))
         return Plan(
-            gpu=gpu,
+            gpu=found.gpu,
             gpus=found.gpus,
-            recipe=recipe,
+            recipe=found.recipe,
             speed=at,
-            cost=cost,
+            cost=self.market.cost(work, at, offer.hire, found.gpu),
             need_bytes=found.need_bytes,
-            verdict="fits" if found.need_bytes <= gpu.capacity_bytes else "does_not_fit",
-            side_by_side=gpu.capacity_bytes // found.need_bytes if found.gpus == 1 else 1,
-            notes=notes(step),
+            verdict="fits" if found.need_bytes <= found.gpu.capacity_bytes else "does_not_fit",
+            side_by_side=found.gpu.capacity_bytes // found.need_bytes if found.gpus == 1 else 1,
+            notes=notes_of_step,
         )
+
+    def _step(self, found: Found) -> tuple[Speed, tuple[str, ...]]:
+        if id(found) not in self.steps:
+            step = StepMemory(Setting(self.question.model, found.recipe, self.question.stack, found.gpu))
+            at = speed_of(step, found.gpu, found.profile)
+            assert at is not None  # the search found it
+            self.steps[id(found)] = at, notes(step)
+        return self.steps[id(found)]
 
 
 def meets(plan: Plan, wishes: Wishes) -> bool:

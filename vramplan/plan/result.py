@@ -88,6 +88,8 @@ class Plans:
     nearest: Plan | None
     """Where nothing meets the wishes: the plan that misses budget and deadline by the least factor."""
     relaxations: tuple[Relaxation, ...]
+    left_out: tuple[str, ...] = ()
+    """Cards that were asked for and cannot be planned with, and why."""
 
     @property
     def found(self) -> bool:

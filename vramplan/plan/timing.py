@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..cost.job import CHECKPOINT_BYTES_PER_S
-from ..cost.work import evaluation_share
+from ..cost.work import checkpoint_sizes, evaluation_share
 from ..estimator.phases import StepMemory
 from ..estimator.tiers import NCCL_BYTES
-from ..recipe import BYTES_PER_ELEMENT, ResolvedRecipe
+from ..recipe import ResolvedRecipe
 from ..speed import StepWork, step_time, step_work
 from ..speed.time import communication_s
 from ..speed.traffic import communication
@@ -41,11 +41,7 @@ class Described:
         self.work = works.of(step)
         self.allocated = step.allocated
         self.allocated_of_copies = _of_copies(step) if recipe.gpus == 1 else None
-        # the parts of all cards are saved as one
-        states = int(step.static.optimizer.state_bytes) * recipe.gpus
-        adapted = recipe.has_adapters
-        weights = int(step.static.adapters) if adapted else question.model.parameters * BYTES_PER_ELEMENT[recipe.dtype]
-        self.checkpoint = weights, states
+        self.checkpoint = checkpoint_sizes(question.model, recipe, question.stack)
 
     def needs(self, cards: Cards, gpus: int) -> Any:
         """Bytes at the cautious end, card by micro-batch, as `tiers` has it: allocated x edge + context."""

@@ -52,7 +52,8 @@ class Wishes:
             if value is not None and not (type(value) is int and 1 <= value <= limit):
                 raise InvalidValueError(name, value, f"a whole number from 1 to {limit:,}")
         if not self.counts or any(not (type(n) is int and 1 <= n <= MOST_CARDS) for n in self.counts):
-            raise InvalidValueError("--gpus", self.counts, f"from 1 to {MOST_CARDS}: the cards of one machine")
+            asked = ", ".join(map(str, self.counts))
+            raise InvalidValueError("--gpus", asked, f"from 1 to {MOST_CARDS}: the cards of one machine")
 
     @property
     def sequences_per_step(self) -> int:

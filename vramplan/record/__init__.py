@@ -16,11 +16,12 @@ from .data import (
     Request,
     StepRecord,
 )
-from .file import BadLine, read_records, write_records
-from .parse import build_part, record_from
+from .file import RECORDS_SUFFIXES, BadLine, read_records, write_records
+from .parse import record_from
 
 __all__ = [
     "FULL",
+    "RECORDS_SUFFIXES",
     "SCHEMA_VERSION",
     "BadLine",
     "Effective",
@@ -31,7 +32,6 @@ __all__ = [
     "Record",
     "Request",
     "StepRecord",
-    "build_part",
     "read_records",
     "record_from",
     "write_records",

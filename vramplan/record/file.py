@@ -7,11 +7,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, BinaryIO
 
 from ..errors import VramplanError
 from .data import Record
 from .parse import record_from
+
+RECORDS_SUFFIXES = (".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +59,19 @@ def _last_byte(path: str) -> bytes:
 
 
 def read_records(path: str | os.PathLike[str], on_bad: Callable[[BadLine], None] | None = None) -> Iterator[Record]:
-    """The records of a file of JSON lines.
+    """The records of a file of JSON lines, or of what `bench run` and `bench show` print with --json.
 
     A line that holds none is given to `on_bad` and passed over; without `on_bad` it raises VramplanError, which names
     file, line and key.
     """
     try:
         with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
+            part, lines = _lines_of(file)
+            for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
                 try:
-                    record = _read_line(line, f"{path}, line {number}")
+                    record = _read_line(line, f"{path}, {part} {number}")
                 except VramplanError as error:
                     if on_bad is None:
                         raise
@@ -76,6 +80,19 @@ def read_records(path: str | os.PathLike[str], on_bad: Callable[[BadLine], None]
                     yield record
     except OSError as error:
         raise VramplanError(f"{path}: {error.strerror}") from None
+
+
+def _lines_of(file: BinaryIO) -> tuple[str, Iterable[bytes]]:
+    """What a line is called, and the lines; of a JSON document over several lines, its records."""
+    first = file.readline()
+    if first.strip() != b"{":
+        return "line", chain([first], file)
+    whole = first + file.read()
+    try:
+        listed = json.loads(whole)["records"]
+        return "record", [json.dumps(record).encode() for record in listed]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return "line", whole.splitlines()
 
 
 def _read_line(line: bytes, where: str) -> Record:

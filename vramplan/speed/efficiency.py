@@ -7,12 +7,11 @@ source; `python profiles/derive_speed.py` makes the fitted ones.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from vramplan_profiles import DATA
+from ..catalog.files import shipped_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,8 +72,7 @@ class Efficiencies:
 @cache
 def published() -> Mapping[str, Any]:
     """The constants of speed.json by name."""
-    with open(os.path.join(DATA, "speed.json"), encoding="utf-8") as file:
-        values: dict[str, Any] = json.load(file)
+    values: dict[str, Any] = json.loads(shipped_text("speed.json"))
     return values
 
 

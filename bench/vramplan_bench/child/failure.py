@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vramplan.errors import VramplanError
+from vramplan.errors import VramplanError, one_line
 
 _DRIVER = re.compile(r"out of memory|ALLOC_FAILED|CUBLAS_STATUS_NOT_INITIALIZED", re.I)
 _ON_HOST = re.compile(r"DefaultCPUAllocator|can't allocate memory", re.I)
@@ -29,7 +29,7 @@ def watch_refusals() -> None:
 def kind_and_reason(error: BaseException) -> tuple[str, str]:
     """Outcome: `oom` the caching allocator refused, `oom_driver` the driver or a library did, `skipped` the rig cannot
     build it, `error` anything else."""
-    words = " ".join(str(error).split())[:300]
+    words = one_line(error, 300)
     named = f"{type(error).__name__}: {words}"
     if isinstance(error, VramplanError):
         return "skipped", words

@@ -106,7 +106,11 @@ def prepare(cell: Cell, gpu: Gpu | None, gpu_key: str | None = None, *, online: 
     """Resolve a cell for a card (None: the CPU, or one that is not in the catalogue). Raises VramplanError."""
     identity, config = find_config(cell.model, online=online)
     resolved = resolve(cell.recipe, cell.recipe.method, find_stack(cell.stack), gpu)
-    depth = cell.layers or _depth(config)
+    if resolved.gpus > 1:
+        raise UnsupportedError(f"the rig measures one GPU, not {resolved.gpus} that work together")
+    depth = _depth(config) if cell.layers is None else cell.layers
+    if depth > _depth(config):
+        raise InvalidValueError("layers", depth, f"a number up to the {_depth(config)} of {identity}")
     return Prepared(
         cell=cell,
         config=dict(config),

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from vramplan.catalog import find_gpu
-from vramplan.errors import VramplanError
+from vramplan.errors import UnsupportedError, VramplanError
 from vramplan.gpu import Gpu
 from vramplan.record import Record
 from vramplan.units import GIB, MIB
@@ -19,7 +19,7 @@ from vramplan.units import GIB, MIB
 from ..installed import versions
 from ..job import Device
 from ..protocol import Message
-from .cells import Prepared
+from .cells import Cell, Prepared, prepare
 from .nvml import Board
 from .process import COMMAND, Child, Ending
 from .recording import Run, record_of, window_of
@@ -67,6 +67,12 @@ class Lab:
     def identity(self) -> tuple[tuple[str, str], ...]:
         """What must be equal for a record to stand for this machine: the card and the libraries."""
         return identity_of(self.machine)
+
+    def prepare(self, cell: Cell, *, online: bool = False) -> Prepared:
+        """The cell, resolved for this machine. Raises VramplanError."""
+        if self.device == "cpu" and cell.capacity_gib is not None:
+            raise UnsupportedError("a smaller card is emulated on a GPU, and the step runs on the CPU")
+        return prepare(cell, self.gpu, self.machine.get("gpu"), online=online)
 
     def occupied(self) -> str | None:
         """Who else uses the device, in words; None where nobody does, or nobody can tell."""

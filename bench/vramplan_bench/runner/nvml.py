@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vramplan.errors import VramplanError
+from vramplan.errors import VramplanError, one_line
 
 SM_CLOCK = 1
 """nvml.h, nvmlClockType_t: NVML_CLOCK_SM."""
@@ -136,7 +136,7 @@ def open_board(nvml: Any = None, visible: str | None = None) -> Board | None:
     try:
         handle = _handle(library, first)
     except Exception as error:
-        words = " ".join(str(error).split())
+        words = one_line(error, 300)
         raise VramplanError(f"no GPU {first or 0!r} (CUDA_VISIBLE_DEVICES): {words}") from None
     board = Board(library, handle)
     mig = board._read("nvmlDeviceGetMigMode")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import statistics
 import time
@@ -16,7 +17,7 @@ from typing import Protocol
 from vramplan.errors import VramplanError
 from vramplan.record import FULL, BadLine, Record, read_records, write_records
 
-from .cells import EXPECTED, Cell, Prepared, prepare
+from .cells import EXPECTED, Cell, Prepared
 from .forecast import expected_s, forecast
 from .growth import next_batch
 from .lab import Lab, Watcher, identity_of
@@ -80,7 +81,11 @@ class Runner:
     def run(self) -> Outcomes:
         """Raises VramplanError where the device is in use, or where the file cannot be written: records that are in
         it by then stay."""
-        self._open_file()
+        with self._alone():
+            return self._run()
+
+    def _run(self) -> Outcomes:
+        self._known = list(read_records(self._plan.out, self._bad.append))
         self._refuse_busy()
         interrupted = False
         self._display.begin(len(self._plan.cells))
@@ -101,17 +106,25 @@ class Runner:
             interrupted=interrupted,
         )
 
-    def _open_file(self) -> None:
-        """Whether it can be written is known before anything is measured."""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Whether the file can be written is known before anything is measured, and nobody else appends to it: two
+        runs would measure the same cells, and each other."""
         out = self._plan.out
         if out.exists() and not out.is_file():
             raise VramplanError(f"{out}: not a regular file")
         try:
-            with open(out, "ab"):
-                pass
+            file = open(out, "ab")
         except OSError as error:
             raise VramplanError(f"{out}: {error.strerror}") from None
-        self._known = list(read_records(out, self._bad.append))
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise VramplanError(f"{out}: another `vramplan bench run` writes to it; --out names another") from None
+            except OSError:  # a file system without locks
+                pass
+            yield
 
     def _refuse_busy(self) -> None:
         why = None if self._plan.allow_busy else self._lab.occupied()
@@ -120,7 +133,7 @@ class Runner:
 
     def _cell(self, cell: Cell) -> None:
         try:
-            prepared = prepare(cell, self._lab.gpu, self._lab.machine.get("gpu"), online=self._plan.online)
+            prepared = self._lab.prepare(cell, online=self._plan.online)
         except VramplanError as error:
             self._pass_over(cell, str(error))
             return
@@ -142,7 +155,7 @@ class Runner:
         tried: dict[int, bool] = {}
         while (batch := next_batch(tried, start)) is not None:
             cell = replace(first.cell, recipe=replace(first.cell.recipe, batch=batch), grows=False)
-            prepared = prepare(cell, self._lab.gpu, self._lab.machine.get("gpu"), online=self._plan.online)
+            prepared = self._lab.prepare(cell, online=self._plan.online)
             record = next(iter(self._measured(prepared)), None) or self._measure(prepared, 0)
             if record is None or record.outcome not in ("ok", *FULL):
                 return
@@ -194,7 +207,7 @@ class Runner:
         seconds = 0.0
         for cell in self._plan.cells[self._number :]:
             with suppress(VramplanError):
-                prepared = prepare(cell, self._lab.gpu)
+                prepared = self._lab.prepare(cell)
                 if self._lab.gpu is not None and not self._measured(prepared):
                     seconds += expected_s(prepared, self._lab.gpu) * (self._plan.repeats or cell.repeats)
         return self._corrected(seconds)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from vramplan.budget.diff import Difference
 
 from ..document import Document, opening
-from ..page.files import Writer, as_json, texts
+from ..page.files import Writer, as_json, as_markdown, texts
 from ..sheet import Block, Cell, Column, Heading, Lines, Sheet, Table, Tone
 from . import words
 
@@ -23,7 +23,7 @@ def sheet(found: Difference, /) -> Sheet:
 def _blocks(found: Difference) -> Iterator[Block]:
     old, new = found.old, found.new
     yield Heading(f"{new.scenario.name}: what changed")
-    share = f" ({found.usd / old.total.value:+.0%})" if old.total.value else ""
+    share = f" ({100 * found.usd / old.total.value:+.0f} %)" if old.total.value else ""
     money = f"{signed(found.usd)} USD{share}: {words.usd(old.total.value)} → {words.usd(new.total.value)} USD"
     tone: Tone = "bad" if found.usd > 0 else "good" if found.usd < 0 else "plain"
     lines = [Cell(money, tone), Cell(_time(found), "bad" if (found.days or 0) > 0 else "plain")]
@@ -101,10 +101,7 @@ def _day(day: object) -> str | None:
     return None if day is None else str(day)
 
 
-def _markdown(found: Difference) -> str:
-    from .. import markdown
-
-    return markdown.render(sheet(found))
-
-
-WRITERS: dict[str, Writer[Difference]] = {".md": texts(_markdown), ".json": texts(as_json(document))}
+WRITERS: dict[str, Writer[Difference]] = {
+    ".md": texts(as_markdown(sheet)),
+    ".json": texts(as_json(document)),
+}

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from vramplan.budget.result import Budget
 
-from ..page.files import Writer, as_json, texts
+from ..page.files import Writer, as_json, as_markdown, as_text, texts
 from .document import document
 from .summary import sheet
-
-TEXT_WIDTH = 100
 
 
 def _html(budget: Budget) -> str:
     from .html import render
 
     return render(budget)
-
-
-def _markdown(budget: Budget) -> str:
-    from .. import markdown
-
-    return markdown.render(sheet(budget))
-
-
-def _text(budget: Budget) -> str:
-    from .. import terminal
-
-    return terminal.render(sheet(budget), width=TEXT_WIDTH, color=False)
 
 
 def _csv(budget: Budget) -> str:
@@ -43,9 +29,9 @@ def _xlsx(path: str, budget: Budget) -> None:
 
 WRITERS: dict[str, Writer[Budget]] = {
     ".html": texts(_html),
-    ".md": texts(_markdown),
+    ".md": texts(as_markdown(sheet)),
     ".json": texts(as_json(document)),
     ".csv": texts(_csv),
     ".xlsx": _xlsx,
-    ".txt": texts(_text),
+    ".txt": texts(as_text(sheet)),
 }

@@ -11,7 +11,7 @@ from ..page.markup import Html, el, join
 from ..page.table import Col, table
 from . import words
 from .grounds import code, code_lines
-from .memory_charts import PARTS, peaks_chart, phase_rows, phases_chart
+from .memory_charts import PARTS, legend, peak_parts, peaks_chart, phase_parts, phase_rows, phases_chart
 from .money_charts import ways_chart
 
 MOST_OPEN = 3
@@ -40,7 +40,7 @@ def job_sections(budget: Budget, charts: list[Chart]) -> Html:
     if held:
         chart = peaks_chart("chart-peaks", held)
         charts.append(chart)
-        parts.append(figure(chart, _peaks_table(budget)))
+        parts.append(figure(chart, _peaks_table(budget), legend(peak_parts(held), limit=True)))
     opened = len(budget.jobs) <= MOST_OPEN
     parts += [_job(f"job-{number}", job, charts, opened) for number, job in enumerate(budget.jobs, 1)]
     return join(*parts)
@@ -92,7 +92,9 @@ def _job(id: str, job: JobBudget, charts: list[Chart], opened: bool) -> Html:
     phases = phases_chart(f"chart-{id}-phases", job, job.estimate)
     charts.append(phases)
     columns = (Col("phase"), *(Col(part, True) for part in PARTS), Col("sum", True))
-    parts.append(figure(phases, table(f"{job.plan.name}: GiB in each phase", columns, phase_rows(job.estimate.memory))))
+    memory = job.estimate.memory
+    behind = table(f"{job.plan.name}: GiB in each phase", columns, phase_rows(memory))
+    parts.append(figure(phases, behind, legend(phase_parts(memory))))
     parts.append(_heat(job))
     if len([way for way in job.ways if way.usd]) > 1:
         ways = ways_chart(f"chart-{id}-ways", job)
@@ -100,13 +102,11 @@ def _job(id: str, job: JobBudget, charts: list[Chart], opened: bool) -> Html:
         parts.append(figure(ways, _ways_table(job)))
     if job.notes:
         parts += [el("h4", "Notes"), el("ul", *(el("li", note) for note in job.notes), class_="notes")]
-    copied: list[object] = [code_lines(f"{id}-commands", job.commands, f"commands of {job.plan.name}")]
+    parts.append(el("h4", "The same again"))
+    parts.append(code_lines(f"{id}-commands", job.commands, f"commands of {job.plan.name}"))
     if job.config:
-        copied += [
-            el("p", f"{job.config.name}, for TRL"),
-            code(f"{id}-config", job.config.text, f"configuration of {job.plan.name}"),
-        ]
-    parts.append(el("details", el("summary", "Commands and configuration"), *copied, class_="data"))
+        text = code(f"{id}-config", job.config.text, f"configuration of {job.plan.name}")
+        parts.append(el("details", el("summary", f"Configuration for TRL: {job.config.name}"), text, class_="data"))
     return el(
         "details", el("summary", title, el("span", _sentence(job), class_="soft")), *parts, class_="job", open=opened
     )

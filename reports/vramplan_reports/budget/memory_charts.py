@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from vramplan.budget.result import JobBudget
 from vramplan.estimator.result import Estimate, Memory, PhaseName
@@ -10,6 +10,7 @@ from vramplan.units import GIB
 
 from ..figures import gib
 from ..page.chart import COLORS, GREY, Chart, Trace, axis, escaped, layout
+from ..page.markup import Html, el
 
 PARTS: tuple[str, ...] = ("weights", "adapters", "gradients", "optimizer", "activations and logits", "outside tensors")
 _LASTING = ("weights", "adapters", "gradients", "optimizer")
@@ -36,13 +37,23 @@ def parts_of(memory: Memory, phase: PhaseName) -> dict[str, int]:
     return found | {PARTS[4]: inside, PARTS[5]: outside}
 
 
+def phase_parts(memory: Memory) -> list[dict[str, int]]:
+    """`parts_of` every phase."""
+    return [parts_of(memory, phase.name) for phase in memory.phases]
+
+
+def peak_parts(held: Sequence[tuple[JobBudget, Estimate]]) -> list[dict[str, int]]:
+    """`parts_of` every job at its peak."""
+    return [parts_of(estimate.memory, estimate.memory.binding_phase) for _, estimate in held]
+
+
 def phases_chart(id: str, job: JobBudget, estimate: Estimate) -> Chart:
     """A bar for each phase of a step; the binding one is marked."""
     assert job.way is not None  # it has an estimate
     memory, gpu = estimate.memory, job.way.gpu
-    rows = {phase.name: parts_of(memory, phase.name) for phase in memory.phases}
-    names = [_phase(name, memory) for name in rows]
-    height = 110 + _BAR * len(rows)
+    rows = phase_parts(memory)
+    names = [_phase(phase.name, memory) for phase in memory.phases]
+    height = 74 + _BAR * len(rows)
     peak = gib(memory.device_bytes)
     return Chart(
         id=id,
@@ -50,17 +61,17 @@ def phases_chart(id: str, job: JobBudget, estimate: Estimate) -> Chart:
         alt=f"Stacked bars of memory in {len(rows)} phases of a step. The largest is "
         f"{_said(memory.binding_phase)} with {peak} GiB of the {gib(gpu.capacity_bytes)} GiB of a {gpu.name}.",
         height=height,
-        data=_stacked(names, list(rows.values())),
-        layout=_against([gpu.capacity_bytes], [gpu.name], height, list(rows.values())),
+        data=_stacked(names, rows),
+        layout=_against([gpu.capacity_bytes], [gpu.name], height, rows),
     )
 
 
 def peaks_chart(id: str, jobs: Sequence[tuple[JobBudget, Estimate]]) -> Chart:
     """A bar for each job at its peak, and the limit of its card."""
-    rows = [parts_of(estimate.memory, estimate.memory.binding_phase) for _, estimate in jobs]
+    rows = peak_parts(jobs)
     names = [job.plan.name for job, _ in jobs]
     limits = [job.way.gpu.capacity_bytes for job, _ in jobs if job.way]
-    height = 130 + _BAR * len(rows)
+    height = 70 + _BAR * len(rows)
     limit_marks: Trace = {
         "type": "scatter",
         "mode": "markers",
@@ -84,6 +95,19 @@ def peaks_chart(id: str, jobs: Sequence[tuple[JobBudget, Estimate]]) -> Chart:
         height=height,
         data=(*_stacked(names, rows), limit_marks),
         layout=_against([], [], height, rows, widest=max(limits)),
+    )
+
+
+def legend(rows: Iterable[Mapping[str, int]], *, limit: bool = False) -> Html:
+    """What the colours are, in words that wrap: plotly's own legend would be cut off on a phone."""
+    there = {part for row in rows for part, size in row.items() if size}
+    signs = [(part, "swatch", _COLORS[part]) for part in PARTS if part in there]
+    signs += [("limit of the card", "swatch limit", GREY)] if limit else []
+    return el(
+        "p",
+        *(el("span", el("span", class_=sign, style=f"background:{color}"), name) for name, sign, color in signs),
+        class_="legend",
+        aria_hidden="true",
     )
 
 
@@ -147,7 +171,7 @@ def _against(
         margin={"l": 8, "r": 16, "t": 26 if limits else 8, "b": 40},
         xaxis=axis(range=[0, end * 1.03]),
         yaxis=axis(autorange="reversed", type="category", ticksuffix=" "),
-        legend={"orientation": "h", "x": 0, "y": -30 / height * 1.6, "yanchor": "top", "traceorder": "normal"},
+        showlegend=False,
     )
 
 

@@ -29,7 +29,7 @@ def ways_chart(id: str, job: JobBudget) -> Chart:
         }
     ]  # fmt: skip
     for method in dict.fromkeys(way.recipe.method for way in ways):
-        data.append(_points([way for way in ways if way.recipe.method == method], method))
+        data.append(_points([way for way in ways if way.recipe.method == method], method, chosen))
     if chosen and chosen.usd and chosen.hours:
         data.append(
             {
@@ -51,14 +51,14 @@ def ways_chart(id: str, job: JobBudget) -> Chart:
     )  # fmt: skip
 
 
-def _points(ways: Sequence[Way], method: str) -> Trace:
+def _points(ways: Sequence[Way], method: str, chosen: Way | None) -> Trace:
     return {
         "type": "scatter",
         "mode": "markers+text",
         "name": method,
         "x": [_hours(way) for way in ways],
         "y": [_usd(way) for way in ways],
-        "text": [escaped(way.gpu.key) for way in ways],
+        "text": [_outside(escaped(way.gpu.key), method) if way is chosen else escaped(way.gpu.key) for way in ways],
         "customdata": [escaped(words.hire(way)) for way in ways],
         "textposition": _LABELS[method],
         "textfont": {"size": 11},
@@ -66,6 +66,11 @@ def _points(ways: Sequence[Way], method: str) -> Trace:
         "marker": {"symbol": _SYMBOLS[method], "size": 11, "color": _METHOD_COLORS[method]},
         "hovertemplate": f"{method} on %{{customdata}}: %{{x:,.1f}} h, %{{y:,.2f}} USD<extra></extra>",
     }
+
+
+def _outside(name: str, method: str) -> str:
+    """Clear of the ring around the plan."""
+    return {"top center": f"{name}<br> ", "bottom center": f" <br>{name}"}.get(_LABELS[method], f"   {name}")
 
 
 def spent_chart(id: str, budget: Budget) -> Chart:

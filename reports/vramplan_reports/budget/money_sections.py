@@ -94,7 +94,7 @@ def sensitivity(budget: Budget, charts: list[Chart]) -> Html:
 def lines(budget: Budget) -> Html:
     """Every line of the bill."""
     columns = (
-        Col("job"), Col("line"), Col("quantity", True), Col("unit"), Col("unit price", True), Col("USD", True),
+        Col("job"), Col("line", wrap=True), Col("quantity", True), Col("unit", wrap=True), Col("unit price", True), Col("USD", True),
         Col("from"), Col("price of", True), Col("note", long=True),
     )  # fmt: skip
     rows = (

@@ -7,13 +7,13 @@ from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
 
-from vramplan.budget.result import Answer, Budget, Range, Way
+from vramplan.budget.result import Budget, Likelihood, Range, Way
 
 from ..sheet import Tone
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 KINDS = {"on_demand": "on demand", "spot": "spot", "reserved": "reserved", "own": "own price"}
-TONES: dict[Answer | None, Tone] = {"yes": "good", "likely": "warn", "no": "bad", None: "plain"}
+TONES: dict[Likelihood | None, Tone] = {"yes": "good", "likely": "warn", "no": "bad", None: "plain"}
 
 
 class Fact(NamedTuple):
@@ -116,7 +116,7 @@ def _cost(budget: Budget) -> Fact:
     return Fact("Cost", f"{round_usd(total.value)} USD", detail, TONES[budget.affordable])
 
 
-def _against_budget(answer: Answer | None, limit: Decimal, total: Range) -> str:
+def _against_budget(answer: Likelihood | None, limit: Decimal, total: Range) -> str:
     if answer == "no":
         return f"{round_usd(total.value - limit)} over the budget of {round_usd(limit)}."
     left = f"{round_usd(limit - total.value)} below the budget of {round_usd(limit)}"
@@ -143,10 +143,12 @@ def _done(budget: Budget) -> Fact:
 
 def _sure(budget: Budget) -> Fact:
     """The width of the range in a word, and what it is made of."""
+    if not any(job.usd for job in budget.jobs):
+        return Fact("How sure", "-", "There is no cost to be sure of.", "bad")
     value = budget.subtotal.value
     up = (budget.subtotal.high - value) / value if value else Decimal(0)
     down = (value - budget.subtotal.low) / value if value else Decimal(0)
-    figure = f"+{up:.0%} / −{down:.0%}"
+    figure = f"+{100 * up:.0f} % / −{100 * down:.0f} %"
     parts = []
     if budget.swings and value:
         parts.append(f"What moves it most: {budget.swings[0].label}.")

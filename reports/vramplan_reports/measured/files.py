@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from vramplan.budget.measured import Measured
 
-from ..page.files import Writer, as_json, texts
+from ..page.files import Writer, as_json, as_markdown, as_text, texts
 from .summary import document, sheet
-
-TEXT_WIDTH = 100
 
 
 def _html(found: Measured) -> str:
@@ -16,21 +14,9 @@ def _html(found: Measured) -> str:
     return render(found)
 
 
-def _markdown(found: Measured) -> str:
-    from .. import markdown
-
-    return markdown.render(sheet(found))
-
-
-def _text(found: Measured) -> str:
-    from .. import terminal
-
-    return terminal.render(sheet(found), width=TEXT_WIDTH, color=False)
-
-
 WRITERS: dict[str, Writer[Measured]] = {
     ".html": texts(_html),
-    ".md": texts(_markdown),
+    ".md": texts(as_markdown(sheet)),
     ".json": texts(as_json(document)),
-    ".txt": texts(_text),
+    ".txt": texts(as_text(sheet)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from vramplan.budget.measured import Cell, Measured
@@ -37,7 +38,8 @@ def render(found: Measured) -> str:
         el("p", lead, class_="decision"),
         el("ul", *(el("li", line) for line in rest), class_="notes"),
     )
-    again = f"vramplan report bench {' '.join(found.files)} -o report.html"
+    beside = ("--against", found.against) if found.against else ()
+    again = shlex.join(("vramplan", "report", "bench", *found.files, *beside, "-o", "report.html"))
     return page(
         title=title(found),
         header=header,

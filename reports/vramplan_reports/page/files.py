@@ -9,6 +9,10 @@ from typing import Any, TypeVar
 
 from vramplan.errors import UnknownNameError
 
+from ..sheet import Sheet
+
+TEXT_WIDTH = 100
+
 Subject = TypeVar("Subject")
 Writer = Callable[[str, Subject], None]
 
@@ -34,3 +38,21 @@ def texts(render: Callable[[Subject], str]) -> Writer[Subject]:
 
 def as_json(document: Callable[[Subject], dict[str, Any]]) -> Callable[[Subject], str]:
     return lambda subject: json.dumps(document(subject), indent=2, ensure_ascii=False) + "\n"
+
+
+def as_markdown(sheet: Callable[[Subject], Sheet]) -> Callable[[Subject], str]:
+    def render(subject: Subject) -> str:
+        from .. import markdown
+
+        return markdown.render(sheet(subject))
+
+    return render
+
+
+def as_text(sheet: Callable[[Subject], Sheet]) -> Callable[[Subject], str]:
+    def render(subject: Subject) -> str:
+        from .. import terminal
+
+        return terminal.render(sheet(subject), width=TEXT_WIDTH, color=False)
+
+    return render

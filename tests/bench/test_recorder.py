@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArgu
 import vramplan_bench
 from tests.bench.conftest import tiny
 from vramplan.accuracy import accuracy
+from vramplan.errors import VramplanError
 from vramplan.record import Record, read_records
 from vramplan_bench import MemoryRecorder
 from vramplan_bench.real_job.tally import Tally
@@ -163,6 +164,17 @@ def test_a_training_that_ends_early(tmp_path: Path, error: BaseException, at: in
     assert (record.outcome, "interrupted" in record.flags) == (outcome, flag)
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
+
+
+def test_what_cannot_be_written_is_told_before_the_training_or_costs_nothing_after_it(tmp_path: Path) -> None:
+    model = _model()
+    before = [parameter.clone() for parameter in model.parameters()]
+    with pytest.raises(VramplanError, match="No such file or directory"):
+        _train(tmp_path, MemoryRecorder(tmp_path / "gone" / "r.jsonl"), _rows(32), model)
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    with pytest.warns(RuntimeWarning, match="no record of this training: /dev/full: No space left"):
+        _train(tmp_path, MemoryRecorder("/dev/full"), _rows(32), model)
+    assert not all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
 def test_two_trainings_two_records_and_accuracy_takes_them(tmp_path: Path) -> None:

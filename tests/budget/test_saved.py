@@ -158,6 +158,7 @@ def test_measured_files(records: Path, tmp_path: Path) -> None:
     assert page.count('class="chart"') == 4 and "Against NVIDIA A100-SXM4-80GB" in page
     assert json.loads((tmp_path / "m.json").read_text()) == json.loads(json.dumps(summary.document(found)))
     assert "2,100" in (tmp_path / "m.md").read_text()
+    assert f"vramplan report bench {records} --against {other} -o report.html" in page
 
 
 def test_no_records(tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ def day_after(origin: date, days: int) -> date:
         return origin + timedelta(days=days)
     except OverflowError:
         said = f"{abs(days):,} days {'after' if days > 0 else 'before'} {origin}"
-        raise VramplanError(f"the plan goes {said}, beyond the years 1 to 9999: fewer tokens or more machines") from None
+        raise VramplanError(
+            f"the plan goes {said}, beyond the years 1 to 9999: fewer tokens or more machines"
+        ) from None
 
 
 def slots(scenario: Scenario, jobs: Iterable[tuple[PlannedJob, Decimal | None]]) -> tuple[Slot | None, ...]:

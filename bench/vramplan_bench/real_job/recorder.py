@@ -15,6 +15,7 @@ import atexit
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from vramplan.errors import one_line
 from vramplan.record import Record, write_records
 
 from ..runner.nvml import Board, open_board
@@ -37,8 +39,8 @@ class MemoryRecorder(TrainerCallback):
     """`Trainer(..., callbacks=[MemoryRecorder("records.jsonl")])`, and SFTTrainer in the same way.
 
     The record is appended to `path` when training ends, or when the process does in the middle of it (an exception,
-    Ctrl-C; not a kill). Around `trainer.train()`, `with recorder:` tells it at once what ended the training. Made
-    before anything is on the GPU, it also knows what others use of it, and so the job's own device bytes.
+    Ctrl-C; not a kill). Around `trainer.train()`, `with recorder:` tells it at once what ended the training. A
+    path that cannot be written to is an error before the first step; later it is a warning. Made before anything is on the GPU, it also knows what others use of it, and so the job's own device bytes.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class MemoryRecorder(TrainerCallback):
         tally = Tally(self._cuda if on_cuda(model) else None, self._clock)
         hooks = []
         if state.is_world_process_zero:
+            write_records(self.path, ())  # a path that cannot be written to is told before any time is spent
 
             def begins(module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
                 if module.training:
@@ -152,6 +155,9 @@ class MemoryRecorder(TrainerCallback):
         atexit.unregister(self._at_exit)
         for hook in hooks:
             hook.remove()
-        facts = {} if self._board is None else self._board.facts()
-        self.record = record_of(job, tally, error, device=self._device, facts=facts)
-        write_records(self.path, [self.record])
+        try:
+            facts = {} if self._board is None else self._board.facts()
+            self.record = record_of(job, tally, error, device=self._device, facts=facts)
+            write_records(self.path, [self.record])
+        except Exception as failure:  # a measurement must cost nobody a trained model
+            warnings.warn(f"vramplan: no record of this training: {one_line(failure, 300)}", RuntimeWarning, stacklevel=2)

@@ -77,6 +77,22 @@ def test_errors_are_one_line(words: tuple[str, ...], says: str) -> None:
     assert isinstance(error, VramplanError) and says in str(error) and "\n" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--layers", "31"), "up to the 30 of"),
+        (("--capacity-gib", "4"), "emulated on a GPU"),
+        (("--gpus", "2"), "measures one GPU, not 2"),
+        (("--sharding", "zero3"), "shares nothing"),
+    ],
+)
+def test_a_run_that_no_method_can_make_is_refused(words: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    out = tmp_path / "r.jsonl"
+    error = bench("run", "smollm2-135m", "--device", "cpu", "--out", str(out), *words).exception
+    assert isinstance(error, VramplanError) and says in str(error) and "\n" not in str(error)
+    assert not out.exists()
+
+
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     import vramplan_bench.answer as answer
 

@@ -145,6 +145,13 @@ def test_measured_against_another_card(records: Path, tmp_path: Path) -> None:
     assert [(pair.cell.id == found.cells[0].id, pair.speedup) for pair in found.pairs] == [(True, 2.0)]
 
 
+def test_nothing_alike_on_the_other_card_is_said(records: Path, tmp_path: Path) -> None:
+    other = tmp_path / "a100.jsonl"
+    write_records(other, [record("a100-80", recipe={"rank": 99})])
+    found = measured([records], other)
+    assert not found.pairs and "no cell was measured on NVIDIA A100-SXM4-80GB too" in summary.opening_lines(found)[1]
+
+
 def test_measured_files(records: Path, tmp_path: Path) -> None:
     other = tmp_path / "a100.jsonl"
     write_records(other, [record("a100-80", tokens_per_s=1050.0)])

@@ -39,8 +39,9 @@ class MemoryRecorder(TrainerCallback):
     """`Trainer(..., callbacks=[MemoryRecorder("records.jsonl")])`, and SFTTrainer in the same way.
 
     The record is appended to `path` when training ends, or when the process does in the middle of it (an exception,
-    Ctrl-C; not a kill). Around `trainer.train()`, `with recorder:` tells it at once what ended the training. A
-    path that cannot be written to is an error before the first step; later it is a warning. Made before anything is on the GPU, it also knows what others use of it, and so the job's own device bytes.
+    Ctrl-C; not a kill). Around `trainer.train()`, `with recorder:` tells it at once what ended the training. A path
+    that cannot be written to is an error before the first step; later it is a warning. Made before anything is on the
+    GPU, it also knows what others use of it, and so the job's own device bytes.
     """
 
     def __init__(
@@ -160,4 +161,5 @@ class MemoryRecorder(TrainerCallback):
             self.record = record_of(job, tally, error, device=self._device, facts=facts)
             write_records(self.path, [self.record])
         except Exception as failure:  # a measurement must cost nobody a trained model
-            warnings.warn(f"vramplan: no record of this training: {one_line(failure, 300)}", RuntimeWarning, stacklevel=2)
+            said = f"vramplan: no record of this training: {one_line(failure, 300)}"
+            warnings.warn(said, RuntimeWarning, stacklevel=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 import statistics
 import time
@@ -114,17 +115,20 @@ class Runner:
         if out.exists() and not out.is_file():
             raise VramplanError(f"{out}: not a regular file")
         try:
-            file = open(out, "ab")
+            file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise VramplanError(f"{out}: {error.strerror}") from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise VramplanError(f"{out}: another `vramplan bench run` writes to it; --out names another") from None
-            except OSError:  # a file system without locks
-                pass
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise VramplanError(f"{out}: another `vramplan bench run` writes to it; --out names another") from None
+        except OSError:  # a file system without locks
+            pass
+        try:
             yield
+        finally:
+            os.close(file)
 
     def _refuse_busy(self) -> None:
         why = None if self._plan.allow_busy else self._lab.occupied()

@@ -94,8 +94,8 @@ def sensitivity(budget: Budget, charts: list[Chart]) -> Html:
 def lines(budget: Budget) -> Html:
     """Every line of the bill."""
     columns = (
-        Col("job"), Col("line", wrap=True), Col("quantity", True), Col("unit", wrap=True), Col("unit price", True), Col("USD", True),
-        Col("from"), Col("price of", True), Col("note", long=True),
+        Col("job"), Col("line", wrap=True), Col("quantity", True), Col("unit", wrap=True), Col("unit price", True),
+        Col("USD", True), Col("from"), Col("price of", True), Col("note", long=True),
     )  # fmt: skip
     rows = (
         (

@@ -37,6 +37,8 @@ def opening_lines(found: Measured) -> tuple[str, ...]:
         f"{len(found.cells)} cells, {sum(cell.runs for cell in found.cells)} runs, {first} to {last}: {ran} ran"
         + (f", {full} did not" if full else "")
     ]
+    if found.other_cards and not found.pairs:
+        lines.append(f"no cell was measured on {', '.join(found.other_cards)} too: nothing can be set beside")
     for tier in found.accuracy.tiers:
         spread = tier.overall
         lines.append(

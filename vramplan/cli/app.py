@@ -93,4 +93,4 @@ def _plugins() -> Iterator[Any]:
 )
 @click.version_option(__version__, message="vramplan %(version)s")
 def app() -> None:
-    """Will this fine-tune fit? GPU memory of full, LoRA and QLoRA training, term by term."""
+    """Will this fine-tune fit, how fast, for how much? Memory, time and cost of full, LoRA and QLoRA training."""

@@ -78,13 +78,26 @@ def test_the_machine_itself_running_full_ends_the_child(monkeypatch: pytest.Monk
     assert ending.cut == "host"
 
 
+def ends(pid: int, within_s: float = 20.0) -> bool:
+    """A signal is delivered when the machine finds time; whoever inherits the dead may leave it a zombie."""
+    last = time.monotonic() + within_s
+    while time.monotonic() < last:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
+
+
 def test_what_a_child_started_ends_with_it() -> None:
     child = Child(STUB, {"STUB": "stray"})
     child.give({"recipe": {"batch": 1}})
     messages, ending = listen(child)
     stray = int(ending.output.split()[1])
     assert messages[-1].kind == "done"
-    assert not psutil.pid_exists(stray) or psutil.Process(stray).status() == psutil.STATUS_ZOMBIE
+    assert ends(stray)
 
 
 def test_the_end_of_what_it_printed_is_kept() -> None:

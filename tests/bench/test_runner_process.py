@@ -60,7 +60,7 @@ def test_injected_failures(fault: str, outcome: str, says: str) -> None:
 def test_a_hanging_child_that_hears_no_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "POLITE_S", 0.3)
     child = Child(COMMAND, words=["hang"])
-    time.sleep(0.5)  # until it has stopped listening
+    time.sleep(3)  # until it has stopped listening
     messages, ending = listen(child, timeout_s=0.3)
     assert ending.returncode == -signal.SIGKILL
     assert judge(messages, ending)[0] == "timeout"

@@ -50,7 +50,8 @@ def _flash2(
         query, key, value = query.to(low), key.to(low), value.to(low)
     with torch.autocast(kind, enabled=False):
         width = value.shape[-1]
-        value = F.pad(value, (0, query.shape[-1] - width))  # latent attention (modeling_deepseek_v3.py)
+        if width < query.shape[-1]:  # latent attention (modeling_deepseek_v3.py); padding by nothing would copy
+            value = F.pad(value, (0, query.shape[-1] - width))
         out = flash(query, key, value, options.get("dropout", 0.0), True, options.get("scaling"))[..., :width]
     return out.transpose(1, 2).contiguous(), None
 

@@ -1,8 +1,10 @@
 """Estimate against dry run, over a grid: every family of the catalogue, the smallest model of each at full size.
 
-    python -m vramplan_bench.cross_check                   all families (some thirty minutes on two cores)
+    python -m vramplan_bench.cross_check                   all families (an hour on two cores)
+    python -m vramplan_bench.cross_check --keep rows.jsonl ... kept row by row; run again, only what is missing is told
     python -m vramplan_bench.cross_check --family llama    one
-    python -m vramplan_bench.cross_check --small           what the test suite runs
+    python -m vramplan_bench.cross_check --small           a few
+    python -m vramplan_bench.cross_check --sample 100      any model in any recipe, drawn by chance (--seed)
 
 The estimate is arithmetic, the dry run the real step without storage: two ways that share no code. A row that differs
 shows where one of them is wrong. Exit code 1 where the allocated peak of a row is more than 3 % off.
@@ -13,167 +15,243 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from statistics import median
-from typing import Any
+from dataclasses import asdict, dataclass
+from random import Random
+from typing import Any, NamedTuple
 
-from vramplan.catalog import find_stack, models
+from vramplan.catalog import ModelEntry, find_stack, models
 from vramplan.errors import VramplanError
 from vramplan.estimator.phases import StepMemory
-from vramplan.recipe import Recipe
+from vramplan.recipe import METHODS, Recipe
 from vramplan.resolve import resolve
 from vramplan.step.setting import Setting
 
+from .many import keep_in, kept, tell_all
+
 WORST = 0.03
-CASES: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("hf-trainer", {"method": "full", "seq_len": 2048, "checkpointing": True}),
-    ("trl", {"method": "full", "seq_len": 512, "batch": 4, "checkpointing": False}),
-    ("hf-trainer", {"method": "lora", "seq_len": 512, "batch": 4, "checkpointing": True, "attention": "eager"}),
-    ("transformers-5", {"method": "lora", "seq_len": 2048, "checkpointing": False}),
-    ("trl", {"method": "qlora", "seq_len": 2048, "batch": 4, "checkpointing": True}),
-    ("hf-trainer", {"method": "qlora", "seq_len": 512, "checkpointing": False, "optimizer": "adamw_8bit"}),
-    ("peft-kbit", {"method": "qlora", "seq_len": 2048, "checkpointing": True}),
-    ("transformers-5", {"method": "qlora", "seq_len": 512, "batch": 4, "checkpointing": False, "attention": "eager"}),
-    ("liger", {"method": "lora", "seq_len": 2048, "checkpointing": True}),
-    ("hf-trainer", {"method": "full", "seq_len": 512, "batch": 4, "checkpointing": False, "loss": "fused-linear"}),
-    ("hf-trainer", {"method": "qlora", "seq_len": 2048, "checkpointing": True, "loss": "fused-ce",
-                    "attention": "flash2"}),
-    ("trl", {"method": "lora", "seq_len": 512, "batch": 4, "checkpointing": False, "attention": "flash2",
-             "lora_dropout": 0.1, "optimizer": "paged_adamw_8bit"}),
-    ("trl", {"method": "qlora", "seq_len": 512, "batch": 4, "checkpointing": True, "quant": "int8"}),
+
+
+class Case(NamedTuple):
+    """A recipe of the grid: the stack, and the knobs that are not its defaults."""
+
+    stack: str
+    knobs: dict[str, Any]
+
+    def __str__(self) -> str:
+        """In a few words: `trl qlora 4x2048 ckpt`."""
+        rest = {name: value for name, value in self.knobs.items() if name not in _SHOWN}
+        shape = f"{self.knobs.get('batch', 1)}x{self.knobs['seq_len']}"
+        kept = "ckpt" if self.knobs["checkpointing"] else "all kept"
+        others = (str(value) if isinstance(value, str) else f"{name}={value}" for name, value in rest.items())
+        return " ".join([self.stack, self.knobs["method"], shape, kept, *others])
+
+
+_SHOWN = ("method", "batch", "seq_len", "checkpointing")
+
+CASES = (
+    Case("hf-trainer", {"method": "full", "seq_len": 2048, "checkpointing": True}),
+    Case("trl", {"method": "full", "seq_len": 512, "batch": 4, "checkpointing": False}),
+    Case("hf-trainer", {"method": "lora", "seq_len": 512, "batch": 4, "checkpointing": True, "attention": "eager"}),
+    Case("transformers-5", {"method": "lora", "seq_len": 2048, "checkpointing": False}),
+    Case("trl", {"method": "qlora", "seq_len": 2048, "batch": 4, "checkpointing": True}),
+    Case("hf-trainer", {"method": "qlora", "seq_len": 512, "checkpointing": False, "optimizer": "adamw_8bit"}),
+    Case("peft-kbit", {"method": "qlora", "seq_len": 2048, "checkpointing": True}),
+    Case("transformers-5", {"method": "qlora", "seq_len": 512, "batch": 4, "checkpointing": False,
+                            "attention": "eager"}),
+    Case("liger", {"method": "lora", "seq_len": 2048, "checkpointing": True}),
+    Case("hf-trainer", {"method": "full", "seq_len": 512, "batch": 4, "checkpointing": False, "loss": "fused-linear"}),
+    Case("hf-trainer", {"method": "qlora", "seq_len": 2048, "checkpointing": True, "loss": "fused-ce",
+                        "attention": "flash2"}),
+    Case("trl", {"method": "lora", "seq_len": 512, "batch": 4, "checkpointing": False, "attention": "flash2",
+                 "lora_dropout": 0.1, "optimizer": "paged_adamw_8bit"}),
+    Case("trl", {"method": "qlora", "seq_len": 512, "batch": 4, "checkpointing": True, "quant": "int8"}),
 )  # fmt: skip
-"""Stack and knobs: every method, checkpointing on and off, two lengths, two batches, kernels and losses."""
+"""Every method, checkpointing on and off, two lengths, two batches, kernels and losses."""
 SMALL = ("llama", "gemma2", "gpt_neox", "mixtral")
+
+STACKS = ("hf-trainer", "trl", "peft-kbit", "liger", "transformers-5")
+"""Those that the rig can build whole."""
+LIBERTIES: dict[str, tuple[Any, ...]] = {
+    "batch": (1, 1, 2, 3, 4, 8), "seq_len": (128, 333, 512, 1000, 1024, 2048, 4096),
+    "checkpointing": (True, False), "grad_accum": (1, 1, 1, 2), "attention": (None, None, "eager", "flash2"),
+    "loss": (None, None, "standard", "chunked", "fused-linear"),
+    "optimizer": (None, None, "adamw", "adamw_fused", "adamw_8bit", "paged_adamw_32bit", "sgd", "adafactor", "lion"),
+    "dtype": (None, None, "bf16", "fp16", "fp32"), "autocast": (None, None, "none", "bf16"),
+}  # fmt: skip
+"""Values that a sampled recipe draws from; None = the stack's."""
+ADAPTER_LIBERTIES: dict[str, tuple[Any, ...]] = {
+    "rank": (None, 1, 8, 32, 64, 200), "targets": (None, "attention", "q_proj,v_proj"),
+    "adapter_dtype": (None, None, "fp32", "bf16"), "lora_dropout": (None, None, 0.05),
+}  # fmt: skip
+QUANTIZED_LIBERTIES: dict[str, tuple[Any, ...]] = {
+    "quant": (None, "nf4", "nf4-dq", "fp4", "int8"), "kbit_prep": (None, None, True, False)
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A step as one of the two ways tells it. Bytes."""
+
+    phases: dict[str, int]
+    """Peaks by phase, and `peak`, the largest."""
+    states: dict[str, int]
+    """Weights, adapters, gradients and optimizer states: what both must know to the byte."""
+    at_peak: dict[str, int]
+    """What is held at the peak, by group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One recipe told in both ways. Bytes; `error` where one way could not tell."""
+    """One recipe told in both ways; `error` where one way could not tell."""
 
     model: str
     case: str
-    estimated: dict[str, int]
-    """By phase, and the peak of the step."""
-    dry: dict[str, int]
+    estimate: Told | None = None
+    dry: Told | None = None
     error: str = ""
 
     def miss(self, phase: str) -> float:
         """Relative error of the estimate."""
-        return self.estimated[phase] / self.dry[phase] - 1
+        assert self.estimate is not None and self.dry is not None
+        return self.estimate.phases[phase] / self.dry.phases[phase] - 1
+
+    def state_differences(self) -> dict[str, int]:
+        """Bytes by which what stays between steps differs, where it does."""
+        assert self.estimate is not None and self.dry is not None
+        found = {name: size - self.dry.states[name] for name, size in self.estimate.states.items()}
+        return {name: difference for name, difference in found.items() if difference}
 
 
-def grid(families: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
-    """Model ids and case numbers: the smallest describable model of every family."""
-    smallest: dict[str, tuple[int, str]] = {}
+Job = tuple[str, Case]
+"""Hub id, recipe."""
+
+
+def describable() -> list[ModelEntry]:
+    """Models of the catalogue that the estimate describes."""
+    found = []
     for entry in models():
         try:
             entry.model()
         except VramplanError:
             continue
+        found.append(entry)
+    return found
+
+
+def grid(families: tuple[str, ...] = ()) -> Iterator[Job]:
+    """The smallest model of every family, in every case."""
+    smallest: dict[str, tuple[int, str]] = {}
+    for entry in describable():
         size = (entry.computed_params, entry.id)
-        if entry.model_type not in smallest or size < smallest[entry.model_type]:
-            smallest[entry.model_type] = size
+        smallest[entry.model_type] = min(size, smallest.get(entry.model_type, size))
     for family, (_, model) in sorted(smallest.items()):
         if not families or family in families:
-            yield from ((model, case) for case in range(len(CASES)))
+            yield from ((model, case) for case in CASES)
 
 
-def label(stack: str, knobs: dict[str, Any]) -> str:
-    """A case in a few words: `trl qlora 4x2048 ckpt`."""
-    shape = f"{knobs.get('batch', 1)}x{knobs['seq_len']}"
-    kernels = [str(knobs[k]) for k in ("quant", "loss", "attention", "optimizer") if k in knobs]
-    return " ".join([stack, knobs["method"], shape, "ckpt" if knobs["checkpointing"] else "all kept", *kernels])
+def sample(count: int, seed: int) -> Iterator[Job]:
+    """Any model in any recipe, drawn by chance: what nobody thought of."""
+    draw = Random(seed)
+    listed = sorted(entry.id for entry in describable())
+    for _ in range(count):
+        method = draw.choice(METHODS)
+        liberties = LIBERTIES
+        if method != "full":
+            liberties = liberties | ADAPTER_LIBERTIES
+        if method == "qlora":
+            liberties = liberties | QUANTIZED_LIBERTIES
+        drawn = {name: draw.choice(values) for name, values in liberties.items()}
+        knobs = {"method": method, **{name: value for name, value in drawn.items() if value is not None}}
+        yield draw.choice(listed), Case(draw.choice(STACKS), knobs)
 
 
-def check(model_id: str, case: int) -> Row:
+def check(job: Job) -> Row:
     """Tell one recipe in both ways."""
     from .answer import quiet_libraries
     from .dry import dry_run
 
-    stack_name, knobs = CASES[case]
-    title = label(stack_name, knobs)
+    model_id, case = job
     try:
         entry = next(entry for entry in models() if entry.id == model_id)
-        stack = find_stack(stack_name)
-        recipe = resolve(Recipe(**knobs), knobs["method"], stack)
+        stack = find_stack(case.stack)
+        recipe = resolve(Recipe(**case.knobs), case.knobs["method"], stack)
         step = StepMemory(Setting(entry.model(), recipe, stack, None))
         quiet_libraries()
         result = dry_run(entry.config, recipe, loop=stack)
     except Exception as error:  # a step that the libraries refuse is a row too
-        return Row(model=model_id, case=title, estimated={}, dry={}, error=str(error).partition("\n")[0])
-    phases: dict[str, int] = {str(name): size for name, size in step.phases.items()}
+        return Row(model=model_id, case=str(case), error=str(error).partition("\n")[0] or type(error).__name__)
+    return Row(model=model_id, case=str(case), estimate=estimate_told(step), dry=dry_told(result))
+
+
+def estimate_told(step: StepMemory) -> Told:
+    """The step as the estimate tells it."""
+    from vramplan.estimator.terms import terms
+    from vramplan.estimator.tiers import tiers
+
     static = step.static
-    estimated = {
-        "peak": step.allocated, **phases, "weights": static.quantized + static.base + static.buffers,
-        "adapters": static.adapters, "optimizer": static.optimizer.state_bytes,
-    }  # fmt: skip
+    at_peak: dict[str, int] = {}
+    for term in terms(step, tiers(step, None)):
+        if term.group not in ("allocator", "context"):
+            at_peak[term.group] = at_peak.get(term.group, 0) + term.bytes
+    return Told(
+        phases={"peak": step.allocated, **{str(name): size for name, size in step.phases.items()}},
+        states={
+            "weights": static.quantized + static.base + static.buffers, "adapters": static.adapters,
+            "gradients": step.gradients, "optimizer": static.optimizer.state_bytes,
+        },
+        at_peak=at_peak,
+    )  # fmt: skip
+
+
+def dry_told(result: Any) -> Told:
+    """The step as a `DryResult` tells it."""
+    from .dry_report import by_group
+
     facts = result.facts
-    dry = {
-        "peak": result.peak_bytes, **result.phase_peaks, "weights": facts.weights_bytes,
-        "adapters": facts.adapters_bytes, "optimizer": facts.optimizer_bytes,
-    }  # fmt: skip
-    return Row(model=model_id, case=title, estimated=estimated, dry=dry)
+    return Told(
+        phases={"peak": result.peak_bytes, **result.phase_peaks},
+        states={
+            "weights": facts.weights_bytes, "adapters": facts.adapters_bytes, "gradients": facts.gradients_bytes,
+            "optimizer": facts.optimizer_bytes,
+        },
+        at_peak=by_group(result),
+    )  # fmt: skip
 
 
-def show(rows: list[Row]) -> bool:
-    """Print the rows, worst first, and the summary. True where no peak is more than 3 % off."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    told = sorted((row for row in rows if not row.error), key=lambda row: -abs(row.miss("peak")))
-    table = Table("model", "case", "dry GiB", "peak %", "forward %", "loss %", "backward %", "step %", "states B")
-    for row in told:
-        phases = (f"{100 * row.miss(p):+.2f}" for p in ("peak", "forward", "loss", "backward", "optimizer_step"))
-        off = sum(row.estimated[g] - row.dry[g] for g in ("weights", "adapters", "optimizer"))
-        table.add_row(row.model.rpartition("/")[2], row.case, f"{row.dry['peak'] / 2**30:.2f}", *phases, f"{off:+,}")
-    console.print(table)
-    for reason, untold in _by_reason(rows).items():
-        names = sorted({row.model.rpartition("/")[2] for row in untold})
-        console.print(f"not told, {len(untold)} recipes of {', '.join(names)}: {reason}", style="dim")
-    if not told:
-        return False
-    misses = [abs(row.miss("peak")) for row in told]
-    by_phase = [abs(row.miss(p)) for row in told for p in ("forward", "loss", "backward", "optimizer_step")]
-    console.print(
-        f"{len(told)} recipes: peak median {100 * median(misses):.2f} %, worst {100 * max(misses):.2f} %; "
-        f"phases median {100 * median(by_phase):.2f} %"
-    )
-    return max(misses) <= WORST
-
-
-def _by_reason(rows: list[Row]) -> dict[str, list[Row]]:
-    """The rows that one way could not tell, by what it said; what is said of one model counts as said of all."""
-    found: dict[str, list[Row]] = {}
-    for row in sorted((row for row in rows if row.error), key=lambda row: row.error):
-        found.setdefault(row.error.replace(row.model, "the model"), []).append(row)
-    return found
-
-
-def run(pairs: list[tuple[str, int]], workers: int = 2) -> list[Row]:
-    """Check all pairs, several at a time, with progress; what was done is kept on Ctrl-C."""
-    from rich.progress import track
-
-    rows: list[Row] = []
-    with ProcessPoolExecutor(workers) as pool:
-        futures = [pool.submit(check, model, case) for model, case in pairs]
-        try:
-            for future in track(as_completed(futures), "dry runs", total=len(futures), disable=not sys.stdout.isatty()):
-                rows.append(future.result())
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-    return rows
+def kept_rows(path: str) -> list[Row]:
+    """The rows of a file that an earlier run kept."""
+    return [
+        Row(
+            model=values["model"],
+            case=values["case"],
+            error=values["error"],
+            **{way: Told(**values[way]) if values[way] else None for way in ("estimate", "dry")},
+        )
+        for values in kept(path)
+    ]
 
 
 def main() -> int:
+    from .cross_check_report import show
+
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--family", action="append", default=[], help="a model_type (repeatable)")
     parser.add_argument("--small", action="store_true", help=f"the families {', '.join(SMALL)}")
+    parser.add_argument("--sample", type=int, metavar="N", help="N recipes of any model, drawn by chance")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample")
+    parser.add_argument("--keep", metavar="FILE", help="JSON lines to add rows to; those it has are not told again")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     families = tuple(options.family) or (SMALL if options.small else ())
-    return 0 if show(run(list(grid(families)), options.workers)) else 1
+    jobs = sample(options.sample, options.seed) if options.sample else grid(families)
+    had = {(row.model, row.case): row for row in kept_rows(options.keep)} if options.keep else {}
+    rows, left = [], []
+    for model, case in jobs:
+        row = had.get((model, str(case)))
+        rows.append(row) if row else left.append((model, case))
+    keep = (lambda row: keep_in(options.keep, asdict(row))) if options.keep else None
+    worst = show(rows + tell_all(check, left, options.workers, keep))
+    return 0 if worst is not None and worst <= WORST else 1
 
 
 if __name__ == "__main__":

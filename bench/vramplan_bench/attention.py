@@ -137,8 +137,28 @@ def math(
 ) -> torch.Tensor:
     """The composite of matrix products and softmax."""
     mask = _additive(mask, q) if mask is not None else None
+    if dropout:
+        return _math_with_dropout(q, k, v, mask, dropout, causal, scale)
     call = torch.ops.aten._scaled_dot_product_attention_math
     result: torch.Tensor = call(q, k, v, mask, dropout, causal, None, scale=scale, enable_gqa=grouped)[0]
+    return result
+
+
+def _math_with_dropout(
+    q: Any, k: Any, v: Any, mask: Any, dropout: float, causal: bool, scale: float | None
+) -> torch.Tensor:
+    """aten/native/transformers/attention.cpp, _scaled_dot_product_attention_math, with the dropout of a GPU: one byte an
+    entry of mask, where the CPU's has the dtype of the weights."""
+    groups = q.shape[1] // k.shape[1]
+    if groups > 1:
+        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+    root = (scale if scale is not None else q.shape[-1] ** -0.5) ** 0.5
+    if causal:
+        allowed = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+        mask = _additive(allowed, q)
+    scores = torch.matmul(q * root, k.transpose(-2, -1) * root)
+    weights = torch.softmax(scores if mask is None else scores.add_(mask), dim=-1)
+    result: torch.Tensor = torch.matmul(torch.native_dropout(weights, dropout, True)[0], v)
     return result
 
 

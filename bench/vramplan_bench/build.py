@@ -90,7 +90,7 @@ def _quantization(recipe: ResolvedRecipe) -> Any:
         load_in_4bit=True,
         bnb_4bit_quant_type=recipe.quant.removesuffix("-dq"),
         bnb_4bit_use_double_quant=recipe.quant.endswith("-dq"),
-        bnb_4bit_compute_dtype=DTYPES["bf16" if recipe.dtype == "fp32" else recipe.dtype],
+        bnb_4bit_compute_dtype=DTYPES[recipe.dtype],
     )
 
 

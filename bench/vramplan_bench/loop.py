@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -34,8 +34,11 @@ class Loop:
     fp32_outputs: bool = False
     """accelerate converts the outputs of the forward to fp32 (utils/operations.py, ConvertOutputsToFp32)."""
     holds_outputs: bool = False
-    """`outputs` (and the logits in it) lives through backward."""
+    """`outputs` (the logits, and the loss with its graph) lives until the next forward of the step has returned, or the
+    step ends."""
     clips_gradients: bool = False
+    wide_embedding_states: bool = False
+    """8-bit optimizers keep fp32 states for embeddings."""
     use_cache: bool = False
     """The loop leaves the KV cache on."""
     attention_mask: bool = False
@@ -71,6 +74,7 @@ def loop_of(stack: Stack) -> Loop:
         fp32_outputs=stack.fp32_outputs,
         holds_outputs=stack.holds_outputs,
         clips_gradients=stack.clips_gradients,
+        wide_embedding_states=stack.wide_embedding_states,
         use_cache=stack.use_cache,
         attention_mask=stack.attention_mask == "full",
         reentrant=stack.reentrant_checkpoints,
@@ -93,10 +97,12 @@ class StepRunner:
     device_type: str
     grad_accum: int
 
+    _held: list[Any] = field(default_factory=list)
+    """Outputs of the forward before, where the step's variable has them until it is bound anew."""
+
     def run(self, probe: Probe) -> None:
-        held: Any = None
         for _ in range(self.grad_accum):
-            held = self._micro_batch(probe)
+            self._micro_batch(probe)
         with probe.phase("optimizer_step"):
             if self.loop.clips_gradients:
                 probe.set_segment("clip")
@@ -106,11 +112,11 @@ class StepRunner:
                 del trainable
             probe.set_segment("update")
             self.optimizer.step()
-        del held
+        self._held.clear()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _micro_batch(self, probe: Probe) -> Any:
-        """Forward and backward; returns what the loop's variables hold on to."""
+    def _micro_batch(self, probe: Probe) -> None:
+        """Forward and backward."""
         outputs: Any
         with probe.phase("forward"):
             batch = self.make_batch()
@@ -121,13 +127,12 @@ class StepRunner:
                 from accelerate.utils.operations import convert_to_fp32
 
                 outputs = convert_to_fp32(outputs)
+        if self.loop.holds_outputs:
+            self._held[:] = [outputs]
         with probe.phase("loss"):
             loss = self.read_loss(outputs)
             if self.grad_accum > 1:
                 loss = loss / self.grad_accum
-        if not self.loop.holds_outputs:
-            outputs = None
-        del batch
+        del batch, outputs
         with probe.phase("backward"):
             loss.backward()
-        return outputs

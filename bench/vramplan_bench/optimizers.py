@@ -46,8 +46,14 @@ def paged_states(tracker: StorageTracker) -> Iterator[None]:
         yield
 
 
-def build_optimizer(name: Optimizer, parameters: Iterable[torch.nn.Parameter]) -> Any:
-    """The optimizer over trainable parameters. `foreach` is what torch picks on CUDA when nothing is said."""
+def build_optimizer(
+    name: Optimizer, parameters: Iterable[torch.nn.Parameter], *, wide: Iterable[torch.nn.Embedding] = ()
+) -> Any:
+    """The optimizer over trainable parameters. `foreach` is what torch picks on CUDA when nothing is said.
+
+    8-bit optimizers keep fp32 states for the embeddings `wide`, as transformers' Trainer has it (trainer.py,
+    create_optimizer).
+    """
     trainable = [p for p in parameters if p.requires_grad]
     if name == "adamw":
         return torch.optim.AdamW(trainable, lr=1e-4, foreach=True)
@@ -69,4 +75,10 @@ def build_optimizer(name: Optimizer, parameters: Iterable[torch.nn.Parameter]) -
         "lion_8bit": bnb.optim.Lion8bit,
         "paged_lion_8bit": bnb.optim.PagedLion8bit,
     }
-    return classes[name](trainable, lr=1e-4)
+    optimizer = classes[name](trainable, lr=1e-4)
+    overrides = bnb.optim.GlobalOptimManager.get_instance()
+    overrides.initialize()  # it lives as long as the process, and knows parameters by their place
+    if "8bit" in name:
+        for embedding in wide:
+            overrides.register_module_override(embedding, "weight", {"optim_bits": 32})
+    return optimizer

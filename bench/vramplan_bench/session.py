@@ -49,12 +49,15 @@ def open_session(
     base = build_base(config, recipe, device, make)
     attach_kernels(base, recipe.loss, loop.liger)
     follow_loss(base, recipe.loss, probe)
-    probe.set_segment("adapters")
+    probe.set_segment("preparation")
     model = prepare(base, recipe, reentrant=loop.reentrant)
     if recipe.has_adapters:
+        probe.set_segment("adapters")
         model = add_adapters(model, raw, recipe)
     model.train()
-    optimizer = build_optimizer(recipe.optimizer, model.parameters())
+    embeddings = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    wide = embeddings if loop.wide_embedding_states else []
+    optimizer = build_optimizer(recipe.optimizer, model.parameters(), wide=wide)
     shape = (int(recipe.batch), int(recipe.seq_len))
     runner = StepRunner(
         model=model,

@@ -79,6 +79,8 @@ class Attention:
     """q and k norm: width = head size (one weight for all heads), or the whole projection."""
     rotary_fp32: bool = False
     """cos and sin stay fp32, and the rotated tensors are cast back (OLMo, ERNIE)."""
+    rotary_interleaved: bool = False
+    """Every layer spreads cos and sin to pairs of features anew, and saves them (GLM, ERNIE)."""
     rotary_joined: bool = False
     """q and k come out of torch.cat even where all features are rotated (Phi-3)."""
     latent_norms: tuple[Norm, ...] = ()
@@ -123,6 +125,8 @@ class Experts:
     router: Linear
     router_fp32: bool = False
     """The router and its correction stay fp32 whatever the weights' dtype (ERNIE: _keep_in_fp32_modules_strict)."""
+    router_widens: bool = False
+    """The router multiplies fp32 copies of its input and of its weight (DeepSeek, GLM, ERNIE)."""
     router_is_linear: bool = False
     """The router is an nn.Linear, which LoRA's `all-linear` takes as well (Llama 4, Phi-3.5-MoE)."""
     bias: bool = False

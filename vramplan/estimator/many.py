@@ -64,19 +64,28 @@ def evaluate(
 
 
 def _alike(model: Model, piece: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The piece with lengths that fill the same sliding windows, for a window that is full brings another kernel
-    (Setting.slides); where they do not, one piece for each kind of length, and the places that are of it."""
+    """The piece in parts that an estimate treats alike, with the places that are of each (None: all). A window that the
+    text fills brings another kernel (Setting.slides), and so may several sequences (Setting.several)."""
+    attentions = [block.attention for block in model.blocks]
+    windows = sorted({a.window for a in attentions if a.window is not None})
+    batches = [2] if any(a.kv_heads == 1 or a.layout == "fused" for a in attentions) else []
+    for part, here in _by_kind(piece, "seq_len", windows):
+        for smaller, there in _by_kind(part, "batch", batches):
+            yield smaller, there if here is None else here if there is None else here & there
+
+
+def _by_kind(piece: dict[str, Any], name: str, edges: list[int]) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The piece with counts between the same `edges`; where they are not, one piece for each kind of count."""
     import numpy as np
 
-    windows = sorted({w for block in model.blocks if (w := block.attention.window) is not None})
-    lengths = piece.get("seq_len")
-    kinds = np.searchsorted(np.asarray(windows), 0 if lengths is None else lengths, side="right")
-    if lengths is None or kinds.min() == kinds.max():
+    counts = piece.get(name)
+    kinds = np.searchsorted(np.asarray(edges), 0 if counts is None else counts, side="right")
+    if counts is None or kinds.min() == kinds.max():
         yield piece, None
         return
     for kind in np.unique(kinds):
         here = kinds == kind
-        yield {**piece, "seq_len": np.where(here, lengths, lengths[here][0])}, here
+        yield {**piece, name: np.where(here, counts, counts[here][0])}, here
 
 
 def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:

@@ -11,7 +11,7 @@ from ..step.optimizer import OptimizerMemory, optimizer_memory
 from ..step.setting import Setting
 from ..step.sharding import Sharding
 from ..step.tape import Storage, Tape, Tensor
-from ..step.weights import buffers, largest_matrix_bytes
+from ..step.weights import buffers
 from ..units import MIB, allocated
 from .result import PhaseName
 
@@ -27,7 +27,7 @@ class Static:
     """Bytes that stay on the device through the step."""
 
     __slots__ = (
-        "adapters", "base", "batch", "buckets", "buffers", "inputs", "load_extra", "mask", "master", "optimizer",
+        "adapters", "base", "batch", "buckets", "buffers", "inputs", "mask", "master", "optimizer",
         "quantized", "tables", "total", "trainable", "workspace",
     )  # fmt: skip
 
@@ -43,7 +43,6 @@ class Static:
         self.master = shared.master_bytes()
         """What the optimizer updates in the stead of 16-bit weights."""
         self.buckets = shared.buckets()
-        self.load_extra = largest_matrix_bytes(c)
         tensors = 3 if c.stack.attention_mask == "full" else 2
         self.inputs = tensors * allocated(c.tokens * 8)
         self.mask = mask_bytes(c)
@@ -61,13 +60,14 @@ class Static:
 class Layer:
     """One kind of decoder layer, folded."""
 
-    __slots__ = ("count", "fold", "holds", "input_bytes", "pinned_bytes", "spec", "tape", "x")
+    __slots__ = ("count", "fold", "holds", "input_bytes", "pinned_bytes", "pinned_input_bytes", "spec", "tape", "x")
 
     def __init__(self, spec: Block, tape: Tape, x: Tensor, *, checkpointed: bool) -> None:
         self.spec, self.tape, self.x = spec, tape, x
         self.holds = (x.storage,) if checkpointed else tuple(tape.pins)
-        # a checkpoint keeps the layer's input anyway
+        # a checkpoint keeps the layer's input anyway, but not to the end
         self.pinned_bytes = sum_bytes(storage for storage in tape.pins if not (checkpointed and storage is x.storage))
+        self.pinned_input_bytes = x.bytes if checkpointed and x.storage in tape.pins else 0
         self.fold: Fold = fold(tape, x, self.holds)
         self.count = spec.count
         self.input_bytes = x.bytes

@@ -13,13 +13,14 @@ from typing import Any
 
 from ..recipe import BYTES_PER_ELEMENT
 from ..step.block import block as block_tape
-from ..step.entry import cast_cache_bytes, entry_bytes, stream_dtype
+from ..step.entry import cast_cache_bytes, entry_bytes, leaf_bytes, stream_dtype
 from ..step.head import embedding_gradient_bytes, head
-from ..step.memory import fold, forward_without_saving, saved_storages, sum_bytes
+from ..step.memory import fold, forward_without_saving, held_storages, sum_bytes
 from ..step.setting import Setting
 from ..step.sharding import Place, Sharding, sharding
 from ..step.weights import total, trainable
 from ..units import allocated, largest
+from .load import load_moments
 from .moment import Direction, Layer, Moment, Static
 from .result import PhaseName
 
@@ -52,7 +53,8 @@ class StepMemory:
         self.head = fold(self.tail.tape, self.tail.x)
         self.accumulates = c.recipe.grad_accum > 1
         self.activations = self._all_kept(dtype)
-        self.moments = [self._load(), *self._forward(), *self._backward(), self._optimizer_step()]
+        loading = load_moments(c, self.static, self.sharding.beside("load"))
+        self.moments = [*loading, *self._forward(), *self._backward(), self._optimizer_step()]
 
     def _kept(self, layer: Layer) -> Any:
         """What one layer leaves between its forward and its backward."""
@@ -71,15 +73,25 @@ class StepMemory:
         if c.trains_base:
             return kept
         tape, _ = block_tape(c, c.model.blocks[0], dtype, needs_grad=False)
-        return kept - self._kept(self.layers[0]) + sum_bytes(saved_storages(tape.ops))
+        return kept - self._kept(self.layers[0]) + sum_bytes(held_storages(tape, tape.pins))
 
     @property
     def pinned(self) -> Any:
-        """Bytes that nodes of the graph hold to the end of backward."""
-        total: Any = 0
-        for layer in self.layers:
-            total = total + layer.count * layer.pinned_bytes
-        return total
+        """Bytes that nodes of the graph hold to the end of backward, beside what checkpoints keep."""
+        return sum(layer.count * layer.pinned_bytes for layer in self.layers)
+
+    @property
+    def pinned_inputs(self) -> Any:
+        """The same of what checkpoints keep."""
+        return sum(layer.count * layer.pinned_input_bytes for layer in self.layers)
+
+    @property
+    def left_over(self) -> Any:
+        """What a variable of the loop has of a forward until the next one has returned, or the step ends: the logits, and
+        the loss, whose graph keeps what its nodes pin, and the leaf behind the embedding with its gradient."""
+        if not self.c.stack.holds_outputs:
+            return 0
+        return self.tail.held_bytes + self.pinned + self.pinned_inputs + 2 * leaf_bytes(self.c)
 
     @property
     def gradients(self) -> Any:
@@ -90,11 +102,6 @@ class StepMemory:
         """Gradients alive when those of `layers` and `tail` bytes are made: all after an earlier micro-batch."""
         return self.sharding.accumulated() if self.accumulates else self.sharding.made(layers, tail)
 
-    def _load(self) -> Moment:
-        s = self.static
-        held = s.quantized + s.base + s.adapters + s.buffers
-        return Moment("load", held, extra=s.load_extra, shared=self.sharding.beside("load"))
-
     def _forward(self) -> list[Moment]:
         last, static = self.layers[-1], self.static.total
         pinned = last.pinned_bytes if self.c.recipe.checkpointing else 0  # being made
@@ -104,6 +111,7 @@ class StepMemory:
         weights = last.tape.weights if self.c.model.returns_attention and not saves else None
         before: Any = weights.bytes if weights is not None else 0
         casts = 0 if saves else cast_cache_bytes(self.c)
+        outputs = self.left_over if self.accumulates else 0  # of the micro-batch before
 
         def tail(phase: PhaseName, place: Place, tape_bytes: Any, at: int, extra: Any) -> Moment:
             return Moment(phase, static, activations=self.activations, gradients=made, extra=extra,
@@ -112,12 +120,12 @@ class StepMemory:
 
         first = last.fold if saves else forward_without_saving(last.tape, last.x)
         return [
-            Moment("forward", static, activations=others, gradients=made, extra=before + casts,
+            Moment("forward", static, activations=others, gradients=made, extra=before + casts + outputs,
                    shared=self.sharding.beside("forward", last.spec), tape=last.tape, x=last.x,
                    tape_bytes=first.forward_peak, at=first.forward_at, saves=saves, holds=last.holds),
-            tail("forward", "tail", self.head.forward_peak, self.head.forward_at, casts),
-            tail("forward", "tail", self.head.returned_peak, self.head.returned_at, 0),
-            tail("loss", "loss", self.head.loss_peak, self.head.loss_at, casts),
+            tail("forward", "tail", self.head.forward_peak, self.head.forward_at, casts + outputs),
+            tail("forward", "tail", self.head.returned_peak, self.head.returned_at, outputs),
+            tail("loss", "loss", self.head.loss_peak, self.head.loss_at, casts + outputs),
         ]  # fmt: skip
 
     def _backward(self) -> list[Moment]:
@@ -130,11 +138,13 @@ class StepMemory:
         table, tied = embedding_gradient_bytes(self.c), self.c.model.tied_embeddings
         before = total(trainable(self.c)) - (0 if tied else table) - f.weight_grads
         left = self.left_behind
+        pending = table if tied and self.accumulates else 0  # the head's gradient, which waits for the embedding's
         for layer in self.layers:
             others = self.activations - self._kept(layer)
-            moments += self._layer_backward(layer, others, self._made(0, f.weight_grads), first=False)
-            behind = self.pinned if self.c.recipe.checkpointing else self.pinned - layer.pinned_bytes
-            made = self._made(before - layer.fold.weight_grads, f.weight_grads)
+            moments += self._layer_backward(layer, others, self._made(0, f.weight_grads) + pending, first=False)
+            behind = self.pinned + self.pinned_inputs - layer.pinned_input_bytes
+            behind = behind if self.c.recipe.checkpointing else behind - layer.pinned_bytes
+            made = self._made(before - layer.fold.weight_grads, f.weight_grads) + pending
             moments += self._layer_backward(layer, behind + largest(left - 3 * self._kept(layer), 0), made, first=True)
         # autograd sums the two gradients of a tied table, into a third where the head's is a view of a product, in
         # place where a fused loss made it; and a micro-batch adds its own to the one that stands
@@ -142,8 +152,8 @@ class StepMemory:
         beside = (0 if not tied else 1 if fused else 2) + (1 if self.accumulates else 0)
         extra = held + beside * table + self.layers[0].input_bytes
         gradients = shared.accumulated() if self.accumulates else shared.at_end(before, f.weight_grads)
-        moments.append(Moment("backward", static, activations=self.pinned + left, gradients=gradients, extra=extra,
-                              shared=shared.beside("end")))  # fmt: skip
+        moments.append(Moment("backward", static, activations=self.pinned + self.pinned_inputs + left,
+                              gradients=gradients, extra=extra, shared=shared.beside("end")))  # fmt: skip
         return moments
 
     @property
@@ -186,8 +196,7 @@ class StepMemory:
     def _optimizer_step(self) -> Moment:
         return Moment(
             "optimizer_step", self.static.total - self.static.batch, gradients=self.gradients,
-            extra=self.sharding.step_bytes(self.static.optimizer.temporary_bytes)
-            + (self.tail.held_bytes if self.c.stack.holds_outputs else 0),
+            extra=self.sharding.step_bytes(self.static.optimizer.temporary_bytes) + self.left_over,
         )  # fmt: skip
 
     @property

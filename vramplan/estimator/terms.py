@@ -104,7 +104,8 @@ def _states(step: StepMemory, moment: Moment, alive: Alive) -> list[Term]:
         formula = (
             f"{elements:,} x {BYTES_PER_ELEMENT[c.adapter_dtype]} B (rank {c.rank} x (inputs + outputs), each target)"
         )
-        found.append(_term("LoRA adapters", "adapters", static.adapters, ALL, "exact", formula))
+        phases = STEP if moment.phase == "load" else ALL  # loading peaks before they are there
+        found.append(_term("LoRA adapters", "adapters", static.adapters, phases, "exact", formula))
     found.append(
         _term("optimizer states", "optimizer", static.optimizer.state_bytes, STEP, "exact", static.optimizer.formula)
     )
@@ -119,7 +120,7 @@ def _states(step: StepMemory, moment: Moment, alive: Alive) -> list[Term]:
                 "one tensor per parameter",
             )
         )
-    phases: tuple[PhaseName, ...] = STEP if c.recipe.grad_accum > 1 else ("backward", "optimizer_step")
+    phases = STEP if c.recipe.grad_accum > 1 else ("backward", "optimizer_step")
     formula = f"{sum(p.count for p in _trainable(step)):,} tensors in their own dtype"
     found.append(
         _term("gradients", "gradients", moment.gradients + alive.weight_gradient_bytes, phases, "exact", formula)
@@ -162,9 +163,7 @@ def _activations(step: StepMemory, moment: Moment) -> list[Term]:
 def _running(step: StepMemory, moment: Moment, alive: Alive) -> list[Term]:
     """The running layer or loss: what is saved, gradients in flight, kernel workspace."""
     if moment.phase == "load":
-        return [
-            _term("matrix being quantised", "workspace", moment.extra, ("load",), "exact", "the largest, in 16 bit")
-        ]
+        return [_term("copies while loading", "workspace", moment.extra, ("load",), "exact", "quantising, upcasting")]
     if moment.tape is None:
         return []
     in_loss = moment.tape is step.tail.tape

@@ -11,6 +11,7 @@ from .parts import (
     decoder,
     gated_mlp,
     head_norms,
+    interleaved,
     layer,
     layer_norm,
     model,
@@ -161,8 +162,8 @@ def ernie4_5_moe(c: Config) -> Model:
         width="moe_intermediate_size",
         shared=width * c.count("moe_num_shared_experts"),
     )
-    experts = replace(experts, router_fp32=True, shared_first=True)
-    dense, attention = read_mlp(c, s), separate_attention(s)
+    experts = replace(experts, router_fp32=True, router_widens=True, shared_first=True)
+    dense, attention = read_mlp(c, s), interleaved(separate_attention(s), fp32=True)
 
     def block(sparse: bool) -> Block:
         if not sparse:
@@ -196,6 +197,7 @@ def dense_then_experts(c: Config, s: Shape, attention: Attention) -> tuple[Block
     shared = c.size("moe_intermediate_size") * c.size("n_shared_experts")
     scores: RouterScores = "fp32" if c.word("model_type") == "deepseek_v2" else "product"
     experts = mixture(c, s, count="n_routed_experts", width="moe_intermediate_size", shared=shared, scores=scores)
+    experts = replace(experts, router_widens=True)
     mlp = read_mlp(c, s)
     blocks = blocks_of(
         [i < dense for i in range(s.layers)], lambda is_dense: layer(s, attention, mlp if is_dense else experts)

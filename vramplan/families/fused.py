@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..model import Model
 from .config import Config
-from .parts import decoder, fused_attention, fused_gated_mlp, layer, rms, separate_attention
+from .parts import decoder, fused_attention, fused_gated_mlp, interleaved, layer, rms, separate_attention
 from .shape import activation, read_shape, rotary_dim
 
 
@@ -23,7 +23,7 @@ def _glm(c: Config, *names: str) -> Model:
     """`names` of the norms in the order of use: two before the parts, or four around them."""
     s = read_shape(c, kv_heads="required", head_dim="required")
     rotary = rotary_dim(c, s.head_dim, default=0.5)
-    attention = separate_attention(s, rotary=rotary, qkv_bias=c.flag("attention_bias", default=True))
+    attention = interleaved(separate_attention(s, rotary=rotary, qkv_bias=c.flag("attention_bias", default=True)))
     mlp = fused_gated_mlp(s.hidden, c.size("intermediate_size"), activation(c, default="silu"))
     norms = tuple(rms(name, s.hidden) for name in names)
     return decoder(c, s, layer(s, attention, mlp, norms, arrangement="pre" if len(norms) == 2 else "sandwich"))

@@ -11,6 +11,7 @@ from .parts import (
     decoder,
     fused_gated_mlp,
     head_norms,
+    interleaved,
     layer,
     plain_mlp,
     read_mlp,
@@ -127,7 +128,7 @@ def apertus(c: Config) -> Model:
 def ernie(c: Config) -> Model:
     s = read_shape(c, kv_heads="required", head_dim="required")
     bias = c.flag("use_bias", default=False)
-    attention = separate_attention(s, qkv_bias=bias, output_bias=bias)
+    attention = interleaved(separate_attention(s, qkv_bias=bias, output_bias=bias), fp32=True)
     return replace(decoder(c, s, layer(s, attention, read_mlp(c, s, bias=bias)), tied=True), attention_dropout=0.0)
 
 

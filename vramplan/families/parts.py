@@ -52,6 +52,11 @@ def separate_attention(
     )
 
 
+def interleaved(attention: Attention, *, fp32: bool = False) -> Attention:
+    """With neighbouring features rotated as pairs, in fp32 or in the dtype of the stream."""
+    return replace(attention, rotary_interleaved=True, rotary_fp32=fp32)
+
+
 def fused_attention(
     s: Shape,
     *,

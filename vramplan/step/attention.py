@@ -30,24 +30,34 @@ def _projections(t: Tape, c: Setting, x: Tensor, a: Attention) -> tuple[Tensor, 
     if a.layout == "fused":
         joint = linear(t, c, x, a.inputs[0])
         q, k, v = t.split(joint, *(c.tokens * width for width in widths))
+        if a.kv_heads == 1 and c.model.model_type == "falcon":  # `qkv[..., [-1], :]` copies
+            k, v = t.op("pick keys", k), t.op("pick values", v)
     else:
         q, k, v = (linear(t, c, x, matrix) for matrix in a.inputs)
     if a.qk_norms:
         q, k = norm(t, c, q, a.qk_norms[0]), norm(t, c, k, a.qk_norms[-1])
-    return _rotated(t, c, q, a.qk_head_dim, a), _rotated(t, c, k, a.qk_head_dim, a), v
+    tables: tuple[Tensor, ...] = ()
+    if a.rotary_interleaved:
+        tables = tuple(t.keep(name, c.seq_len * a.rotary_dim, _table_dtype(c, a)) for name in ("cos", "sin"))
+    return _rotated(t, c, q, a.qk_head_dim, a, tables), _rotated(t, c, k, a.qk_head_dim, a, tables), v
 
 
-def _rotated(t: Tape, c: Setting, x: Tensor, head_dim: int, a: Attention) -> Tensor:
+def _table_dtype(c: Setting, a: Attention) -> str:
+    """Of cos and sin."""
+    return "fp32" if a.rotary_fp32 else c.embedding_dtype
+
+
+def _rotated(t: Tape, c: Setting, x: Tensor, head_dim: int, a: Attention, tables: tuple[Tensor, ...]) -> Tensor:
     """Rotary positions on the first `rotary_dim` features of every head; the rest is joined on again."""
     if not a.rotary_dim:
         return x
-    dtype = "fp32" if a.rotary_fp32 else c.embedding_dtype
+    dtype = _table_dtype(c, a)
     if a.rotary_dim >= head_dim:
-        turned = rotary(t, c, x, dtype)
+        turned = rotary(t, c, x, dtype, tables)
         return cast(t, turned, x.dtype) if a.rotary_fp32 else turned
     share = x.elements * a.rotary_dim // head_dim
     first, rest = t.split(x, share, x.elements - share)
-    return _join(t, rotary(t, c, first, dtype), rest)
+    return _join(t, rotary(t, c, first, dtype, tables), rest)
 
 
 def _join(t: Tape, a: Tensor, b: Tensor) -> Tensor:
@@ -77,8 +87,8 @@ def _latent(t: Tape, c: Setting, x: Tensor, a: Attention) -> tuple[Tensor, Tenso
 def kernel(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -> Tensor:
     """softmax(q k^T) v by the kernel of the setting.
 
-    The kernels answer in the memory order of q: tokens before heads, unless q came out of torch.cat; then the
-    output is copied before it is projected.
+    Flash answers in the memory order of q: tokens before heads, unless q came out of torch.cat; then the output is
+    copied before it is projected. The memory-efficient kernel always answers with tokens before heads.
     """
     groups, single = a.heads // a.kv_heads, a.kv_heads == 1
     if c.attention == "eager":
@@ -94,11 +104,9 @@ def kernel(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -
     expands = not flash or c.stack.expands_kv
     if expands:
         k, v = _expanded(t, k, groups, single=single), _expanded(t, v, groups, single=single)
-    out = (
-        flash_kernel(t, c, q, k, v, a, grouped=groups > 1 and not expands)
-        if flash
-        else efficient(t, c, q, k, v, a, masked=masked)
-    )
+    if not flash:
+        return efficient(t, c, q, k, v, a, masked=masked)
+    out = flash_kernel(t, c, q, k, v, a, grouped=groups > 1 and not expands)
     joined = a.layout == "latent" or a.rotary_joined or 0 < a.rotary_dim < a.qk_head_dim
     return contiguous(t, out) if joined and not c.stack.fused_rope else out
 
@@ -112,13 +120,12 @@ def _expanded(t: Tape, x: Tensor, groups: int, *, single: bool = False) -> Tenso
     return t.op("repeat_kv", x, elements=x.elements * groups)
 
 
-def _broadcast(t: Tape, c: Setting, k: Tensor, v: Tensor, groups: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+def _broadcast(t: Tape, c: Setting, k: Tensor, v: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """A product of batches spreads a single head over the query heads: copies where there are several sequences, else
     the heads themselves are what is saved."""
-    several = (c.batch > 1) * 1
-    kept = t.keep("single head", (k.storage.bytes + v.storage.bytes) * (1 - several), "int8")
-    copies = (t.op("broadcast", x, elements=x.elements * groups * several) for x in (k, v))
-    return next(copies), next(copies), (kept,)
+    if not c.several:
+        return k, v
+    return t.op("broadcast", k, elements=k.elements * groups), t.op("broadcast", v, elements=v.elements * groups)
 
 
 def flash_kernel(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention, *, grouped: bool) -> Tensor:
@@ -188,18 +195,21 @@ def eager(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) ->
     """
     square = c.batch * a.heads * c.seq_len * c.seq_len
     own, groups = q.dtype, a.heads // a.kv_heads
-    kept: tuple[Tensor, ...] = ()
+    bloom = c.model.model_type == "bloom"
     if a.kv_heads > 1:
         k, v = _expanded(t, k, groups), _expanded(t, v, groups)
+    if bloom and c.several:  # reshaped to batch x heads, under the names they had
+        q, k, v = contiguous(t, q), contiguous(t, k), contiguous(t, v)
+    named = (q, k, v) if bloom else ()
     if a.fp32_scores:
         q, k = cast(t, q, "fp32"), cast(t, k, "fp32")
     dtype = c.autocast or q.dtype
     q, k, v = cast(t, q, dtype), cast(t, k, dtype), cast(t, v, c.autocast or v.dtype)
     if a.kv_heads == 1 and groups > 1:
-        k, v, kept = _broadcast(t, c, k, v, groups)
-    elif a.layout == "fused" and a.rotary_dim:
+        k, v = _broadcast(t, c, k, v, groups)
+    elif a.layout == "fused" and a.rotary_dim and c.several:
         v = contiguous(t, v)  # a product of batches wants its own memory, and frees the fused q, k and v
-    scores = t.op("q k^T", q, k, elements=square, saves=(q, k, *kept), flops=2 * square * a.qk_head_dim)
+    scores = t.op("q k^T", q, k, elements=square, saves=(q, k), flops=2 * square * a.qk_head_dim)
     scores = scale(t, scores)
     if a.softcap:
         scores = scale(t, t.op("tanh", scale(t, scores), saves_output=True))
@@ -219,7 +229,7 @@ def eager(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) ->
                flops=2 * square * a.v_head_dim)  # fmt: skip
     if a.alibi:
         # variables of their own in the library's forward, in BLOOM's with and without the mask
-        t.hold(scores, *((raw,) if c.model.model_type == "bloom" else ()))
+        t.hold(scores, *((raw, *named) if bloom else ()))
     return contiguous(t, out)
 
 
@@ -239,16 +249,16 @@ def math(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -> 
     square = c.batch * a.heads * c.seq_len * c.seq_len
     dtype = q.dtype
     q, k, v = cast(t, q, "fp32"), cast(t, k, "fp32"), cast(t, v, "fp32")
-    kept: tuple[Tensor, ...] = ()
     if c.model.model_type == "falcon":
         q, k = scale(t, q), scale(t, k)
-        k, v, kept = _broadcast(t, c, k, v, groups)
+        k, v = _broadcast(t, c, k, v, groups)
     else:
         k, v = _expanded(t, k, groups), _expanded(t, v, groups)
         q, k = scale(t, q), scale(t, k)
-    scores = t.op("q k^T", q, k, elements=square, saves=(q, k, *kept), flops=2 * square * a.qk_head_dim)
+    scores = t.op("q k^T", q, k, elements=square, saves=(q, k), flops=2 * square * a.qk_head_dim)
     scores = add(t, scores, t.source(0, "fp32", needs_grad=False), "causal bias")
     weights = t.op("softmax", scores, saves_output=True, grad_workspace=allocated(square * 4))
+    weights = dropout(t, weights, c.model.attention_dropout)
     out = t.op("weights v", weights, v, elements=c.tokens * a.heads * a.v_head_dim, saves=(weights, v),
                flops=2 * square * a.v_head_dim)  # fmt: skip
     return contiguous(t, cast(t, out, dtype))

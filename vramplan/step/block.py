@@ -17,7 +17,7 @@ from .tape import Tape, Tensor
 
 def block(c: Setting, spec: Block, dtype: str, *, needs_grad: bool = True) -> tuple[Tape, Tensor]:
     """The tape of one decoder layer on a residual stream of `dtype`, and its input."""
-    t = Tape()
+    t = Tape(accumulates=c.recipe.grad_accum > 1)
     x = t.source(c.tokens * c.model.hidden_size, dtype, needs_grad=needs_grad, name="block input")
     t.outputs = (_ARRANGEMENTS[spec.arrangement](t, c, x, spec),)
     if t.weights is not None:
@@ -125,7 +125,8 @@ def routed(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
     joint = e.width * (2 if e.gated else 1)
     h = cast(t, x, c.autocast or x.dtype)
     weights = _scores(t, c, x, h, e)
-    chosen = t.op("gather tokens", h, elements=rows * width, saves=(t.keep("order", rows * 8, "int8"),))
+    chosen = t.op("gather tokens", x, elements=rows * width, saves=(t.keep("order", rows * 8, "int8"),))
+    chosen = cast(t, chosen, c.norm_dtype)  # autocast does not know the grouped product (_grouped_mm there)
     merged_in = _merged(t, c, "experts in", e.count * width * joint, 2 * c.rank * e.count * (width + 2 * e.width))
     inner = expert_product(t, c, chosen, "experts in", rows * joint, e.count * width * joint, merged_in,
                            flops=2 * rows * width * joint)  # fmt: skip
@@ -147,16 +148,26 @@ def routed(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
 
 def _scores(t: Tape, c: Setting, x: Tensor, h: Tensor, e: Experts) -> Tensor:
     """The router's weight for each row."""
-    if e.router_is_linear:
-        scores = cast(t, linear(t, c, x, e.router), "fp32")
-    else:
-        scores = t.op(
-            "router", h, elements=c.tokens * e.count, saves=(h,) if c.trains_base else (), dtype="fp32",
-            weight_grads=_expert_grads(c, e.router.weights), flops=2 * c.tokens * e.router.weights, reads_weight=True,
-        )  # fmt: skip
+    scores = cast(t, linear(t, c, x, e.router), "fp32") if e.router_is_linear else _routed_product(t, c, x, h, e)
     weights = t.op("top-k", scores, elements=c.tokens * e.per_token, saves_output=True)
     kept = e.scores == "fp32" or (e.scores == "product" and not c.autocast)
     return weights if kept else cast(t, weights, h.dtype)
+
+
+def _routed_product(t: Tape, c: Setting, x: Tensor, h: Tensor, e: Experts) -> Tensor:
+    """The product of a router that is a parameter, trained with the base or adapted with the experts. fp32 copies are
+    what it saves, unless autocast lowers them again (ERNIE's turns it off)."""
+    dtype = h.dtype
+    if e.router_widens:
+        h = cast(t, x, "fp32")
+        dtype = "fp32" if e.router_fp32 or not c.autocast else c.autocast
+        h = cast(t, h, dtype)
+    weight = () if dtype == c.norm_dtype else (t.keep("router cast", e.router.weights, dtype),)
+    return t.op(
+        "router", h, elements=c.tokens * e.count, saves=((h,) if c.trains_base or c.adapts_experts else ()) + weight,
+        dtype="fp32", weight_grads=_expert_grads(c, e.router.weights), flops=2 * c.tokens * e.router.weights,
+        reads_weight=True,
+    )  # fmt: skip
 
 
 def _weighted(t: Tape, out: Tensor, weights: Tensor) -> Tensor:

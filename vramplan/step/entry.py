@@ -24,15 +24,21 @@ def entry_bytes(c: Setting) -> Any:
     positions, a norm, a scaled or dropped-out copy. A norm saves its input, dropout a mask.
     """
     model = c.model
-    leaf = c.recipe.has_adapters and c.recipe.checkpointing
-    if not (leaf or c.trains_base):
+    if not (c.trains_base or (c.recipe.has_adapters and c.recipe.checkpointing)):
         return 0
     elements = c.tokens * model.hidden_size
     changed = model.learned_positions or model.embedding_norm or model.embedding_scale or _dropout(c)
-    kept: Any = allocated(elements * BYTES_PER_ELEMENT[c.embedding_dtype]) if leaf and changed else 0
+    kept: Any = leaf_bytes(c) if changed else 0
     if model.embedding_norm and stream_dtype(c) != c.embedding_dtype:
         kept = kept + allocated(elements * BYTES_PER_ELEMENT[stream_dtype(c)])
     return kept + (allocated(elements) if _dropout(c) else 0)
+
+
+def leaf_bytes(c: Setting) -> Any:
+    """The embedding's output where it was made a leaf (`entry_bytes`): its gradient stays as long as the graph does."""
+    if not (c.recipe.has_adapters and c.recipe.checkpointing):
+        return 0
+    return allocated(c.tokens * c.model.hidden_size * BYTES_PER_ELEMENT[c.embedding_dtype])
 
 
 def cast_cache_bytes(c: Setting) -> Any:

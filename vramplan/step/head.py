@@ -30,7 +30,7 @@ class Head:
 
 def head(c: Setting, dtype: str) -> Head:
     """The tail of the step on a residual stream of `dtype`."""
-    t = Tape()
+    t = Tape(accumulates=c.recipe.grad_accum > 1)
     x = t.source(c.tokens * c.model.hidden_size, dtype, needs_grad=True, name="last hidden state")
     h = norm(t, c, x, c.model.final_norm) if c.model.final_norm else x
     held: Any = 0

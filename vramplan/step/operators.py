@@ -15,12 +15,10 @@ from .setting import Setting
 from .tape import Tape, Tensor
 from .weights import NF4_BLOCK
 
-_RANK = {"bf16": 0, "fp16": 0, "fp32": 1}
-
 
 def promoted(a: str, b: str) -> str:
-    """Dtype of a sum or product (torch's type promotion among fp32 and 16-bit floats)."""
-    return a if _RANK[a] >= _RANK[b] else b
+    """Dtype of a sum or product: of unlike ones fp32, bf16 with fp16 too (torch's type promotion)."""
+    return a if a == b else "fp32"
 
 
 def cast(t: Tape, x: Tensor, dtype: str) -> Tensor:
@@ -80,7 +78,6 @@ def dense(t: Tape, c: Setting, x: Tensor, matrix: Linear, dtype: str, *, trained
     if trained:
         grads = weight_gradient_bytes(matrix, dtype)
         transient = grads // 2 if c.autocast and dtype != c.autocast else 0
-        transient = transient + (grads if c.recipe.grad_accum > 1 else 0)
     return t.op(
         "matmul", h, elements=rows * matrix.outputs, dtype=c.autocast or x.dtype, saves=saves,
         weight_grads=grads, grad_workspace=transient, flops=2 * rows * matrix.weights, reads_weight=True,
@@ -126,7 +123,8 @@ def int8(t: Tape, c: Setting, x: Tensor, matrix: Linear) -> Tensor:
     half = 0 if x.dtype == "fp16" else 1
     quantizing = allocated(x.elements * 2) * (1 + half) + 2 * allocated(x.elements)
     product = allocated(x.elements) + allocated(out * 4) + half * allocated(out * 2)
-    t.pins[x.storage] = None
+    if x.needs_grad:
+        t.pins[x.storage] = None
     return t.op(
         "int8 matmul", x, elements=out, workspace=largest(quantizing - allocated(out * 2), product),
         grad_workspace=allocated(matrix.weights * BYTES_PER_ELEMENT[x.dtype]), flops=2 * rows * matrix.weights,
@@ -186,18 +184,21 @@ def fused_lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> 
     return t.op("add lora", base, update, passes_grad=True)
 
 
-def rotary(t: Tape, c: Setting, x: Tensor, dtype: str) -> Tensor:
-    """`x * cos + rotate_half(x) * sin` (apply_rotary_pos_emb): saves nothing of its own, cos and sin are shared.
+def rotary(t: Tape, c: Setting, x: Tensor, dtype: str, tables: tuple[Tensor, ...] = ()) -> Tensor:
+    """`x * cos + rotate_half(x) * sin` (apply_rotary_pos_emb): saves nothing of its own where cos and sin are shared.
 
-    `dtype` is that of cos and sin, which follow the residual stream.
+    `dtype` is that of cos and sin, which follow the residual stream. `tables`: a layer's own cos and sin, which it
+    saves; x is then cast to their dtype first where that is fp32 (modeling_ernie4_5.py, `q.float()`).
     """
     if c.stack.fused_rope:
         return t.op("fused rotary", x, passes_grad=True)
     half = x.bytes // 2
     dtype = promoted(x.dtype, dtype)
-    straight = t.op("x * cos", x, dtype=dtype)
+    wide = cast(t, x, dtype) if tables else x
+    straight = t.op("x * cos", wide, dtype=dtype, saves=tables[:1])
     turned = t.op("rotate_half", x, workspace=half, grad_workspace=x.bytes + half)
-    turned = t.op("rotated * sin", turned, dtype=dtype)
+    turned = cast(t, turned, dtype) if tables else turned
+    turned = t.op("rotated * sin", turned, dtype=dtype, saves=tables[1:])
     return add(t, straight, turned, "rotary sum")
 
 

@@ -67,6 +67,11 @@ class Setting:
             self.at_rest = at_rest(self)
         self.attention = attention_kernel(self)
 
+    @property
+    def several(self) -> bool:
+        """Whether a batch has more than one sequence. Several batches at once must agree (estimator/many.py)."""
+        return bool((self.batch > 1) if type(self.batch) is int else (self.batch > 1).all())
+
     def is_target(self, matrix: Linear) -> bool:
         return matrix.name in self.targets
 

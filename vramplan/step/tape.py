@@ -75,9 +75,11 @@ class Op:
 class Tape:
     """Records Ops. `scope` names the module that is being written, for explanations."""
 
-    __slots__ = ("loss_ops", "ops", "outputs", "pins", "returned", "scope", "weights")
+    __slots__ = ("accumulates", "loss_ops", "ops", "outputs", "pins", "returned", "scope", "weights")
 
-    def __init__(self) -> None:
+    def __init__(self, *, accumulates: bool = False) -> None:
+        self.accumulates = accumulates
+        """Gradients of weights are added to those of an earlier micro-batch: each lives for a moment only."""
         self.ops: list[Op] = []
         self.outputs: tuple[Tensor, ...] = ()
         self.scope = ""
@@ -130,6 +132,8 @@ class Tape:
         out = Tensor(count, dtype, needs_grad, storage)
         storage.bytes = out.bytes
         op = Op(name, inputs, (out,))
+        if self.accumulates and weight_grads is not None:
+            grad_workspace, weight_grads = grad_workspace + weight_grads, 0
         if needs_grad:
             op.saves = tuple(t.storage for t in saves) + ((storage,) if saves_output else ())
             op.grad_workspace = grad_workspace

@@ -158,8 +158,10 @@ def layer_parts(c: Setting, block: Block, count: int) -> list[Part]:
     parts: list[Part] = []
     layer_norms = any(norm.kind == "layer" for norm in block.norms)
     for matrix in block.linears:
-        behind = layer_norms and matrix is not block.attention.output
-        parts += _matrix_parts(c, matrix, count, behind_layer_norm=behind)
+        # the output matrix reads what attention answers, which autocast has lowered
+        reads_fp32 = not c.autocast or matrix is not block.attention.output
+        reads_fp32 = reads_fp32 and (c.norm_dtype == "fp32" or bool(layer_norms and c.autocast))
+        parts += _matrix_parts(c, matrix, count, reads_fp32=reads_fp32)
     for norm in block.all_norms:
         if norm.affine:
             parts += _norm_parts(c, norm.width, count, bias=norm.bias)
@@ -180,12 +182,12 @@ def _norm_parts(c: Setting, width: int, count: int, *, bias: bool) -> list[Part]
     return [Part("norms", width, c.norm_dtype, count * (2 if bias else 1))]
 
 
-def _matrix_parts(c: Setting, matrix: Linear, count: int, *, behind_layer_norm: bool = False) -> list[Part]:
+def _matrix_parts(c: Setting, matrix: Linear, count: int, *, reads_fp32: bool = False) -> list[Part]:
     if c.quantizes(matrix):
-        # Linear4bit casts its bias to the compute dtype at the first forward, Linear8bitLt to its input's, which
+        # Linear4bit casts its bias to its compute dtype at the first forward, Linear8bitLt to its input's, which
         # LayerNorm leaves in fp32 under autocast (bitsandbytes nn/modules.py)
-        wide = c.quant == "int8" and c.autocast and behind_layer_norm
-        return [Part("biases", matrix.outputs, "fp32" if wide else c.compute_dtype, count)] if matrix.bias else []
+        dtype = c.base_dtype if c.quant != "int8" else "fp32" if reads_fp32 else c.compute_dtype
+        return [Part("biases", matrix.outputs, dtype, count)] if matrix.bias else []
     dtype = c.base_dtype if c.quant == "none" else c.norm_dtype
     parts = [Part(matrix.name, matrix.weights, dtype, count, columns=matrix.inputs)]
     return [*parts, Part("biases", matrix.outputs, dtype, count)] if matrix.bias else parts
@@ -247,13 +249,6 @@ def targeted(c: Setting) -> Iterator[tuple[Linear, int]]:
 def trainable(c: Setting) -> list[Part]:
     """Tensors that the optimizer holds."""
     return [p for p in unquantized(c) if p.name != CORRECTION] if c.trains_base else adapters(c)
-
-
-def largest_matrix_bytes(c: Setting) -> int:
-    """The largest matrix in 16 bit, which stands beside the quantised ones while it is quantised; 0 without."""
-    if c.quant == "none":
-        return 0
-    return int(max(allocated(2 * matrix.weights) for matrix, _ in c.model.linears()))
 
 
 def buffers(c: Setting) -> int:

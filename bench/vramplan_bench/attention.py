@@ -147,8 +147,8 @@ def math(
 def _math_with_dropout(
     q: Any, k: Any, v: Any, mask: Any, dropout: float, causal: bool, scale: float | None
 ) -> torch.Tensor:
-    """aten/native/transformers/attention.cpp, _scaled_dot_product_attention_math, with the dropout of a GPU: one byte an
-    entry of mask, where the CPU's has the dtype of the weights."""
+    """aten/native/transformers/attention.cpp, _scaled_dot_product_attention_math, with the dropout of a GPU: a mask of
+    one byte an entry, where the CPU's has the dtype of the weights."""
     groups = q.shape[1] // k.shape[1]
     if groups > 1:
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)

@@ -87,7 +87,7 @@ class StepMemory:
 
     @property
     def left_over(self) -> Any:
-        """What a variable of the loop has of a forward until the next one has returned, or the step ends: the logits, and
+        """What the loop's variable has of a forward until the next one has returned, or the step ends: the logits, and
         the loss, whose graph keeps what its nodes pin, and the leaf behind the embedding with its gradient."""
         if not self.c.stack.holds_outputs:
             return 0

@@ -9,7 +9,7 @@ from .tape import Tape, Tensor
 
 
 def silu_mul(t: Tape, c: Setting, gate: Tensor, up: Tensor, activation: str) -> Tensor:
-    """`act(gate) * up`: saves gate, up and act(gate). One fused kernel saves gate and up only, and backwards writes their
+    """`act(gate) * up`: saves gate, up and act(gate). One fused kernel saves gate and up only, and writes their
     gradients over them (liger_kernel/ops/swiglu.py, unsloth/kernels/swiglu.py)."""
     if c.stack.fused_mlp:
         return t.op("fused gate", gate, up, saves=(gate, up), grad_workspace=-gate.bytes - up.bytes)

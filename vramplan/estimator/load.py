@@ -21,10 +21,11 @@ def load_moments(c: Setting, static: Static, beside: Any) -> list[Moment]:
     weights = static.quantized + static.base + static.buffers
     if c.recipe.gpus > 1:
         return [Moment("load", weights + static.adapters, extra=_quantizing_bytes(c), shared=beside)]
+    # on 8-bit matrices PEFT makes them in fp32; a stack with 16-bit ones casts them later
+    wide: Any = sum(p.count * allocated(p.elements * 4) for p in adapters(c)) if c.quant == "int8" else 0
+    moments = [Moment("load", weights, extra=largest(static.adapters, wide))]
     if not c.recipe.quantizes:
-        return [Moment("load", weights, extra=static.adapters)]
-    # on quantised matrices PEFT makes them in fp32; a stack with 16-bit ones casts them later
-    moments = [Moment("load", weights, extra=sum(p.count * allocated(p.elements * 4) for p in adapters(c)))]
+        return moments
     raw = static.base
     if c.recipe.kbit_prep:
         before = Setting(c.model, replace(c.recipe, kbit_prep=False), c.stack, c.gpu)

@@ -13,7 +13,7 @@ MODULES = (
     "step/weights", "step/optimizer", "step/operators", "step/norms", "step/activations",
     "step/attention", "step/block", "step/head", "step/memory",
     "step/entry", "step/tape", "step/setting", "step/precision", "step/sharding", "step/fsdp", "estimator/moment",
-    "estimator/phases", "estimator/tiers",
+    "estimator/load", "estimator/phases", "estimator/tiers",
     "speed/work", "speed/products", "speed/traffic", "speed/card", "speed/efficiency", "speed/time",
     "calibrate/memory", "calibrate/throughput", "calibrate/edge", "calibrate/robust", "calibrate/conformal",
     "data/padding", "data/packing", "cost/hire", "cost/rate", "cost/work", "cost/spot", "cost/own", "cost/energy",

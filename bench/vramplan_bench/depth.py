@@ -24,6 +24,8 @@ _ATTENTION_TYPES = {"full_attention", "sliding_attention", "chunked_attention"}
 def shallow_line(config: Any, seq_len: int) -> Line | None:
     """Two depths that tell that of `config`; None where running all layers is no more work."""
     text = config.get_text_config()
+    if getattr(text, "num_kv_shared_layers", 0):
+        return None  # the last layers read keys and values of particular ones before them (Gemma 4)
     total = int(text.num_hidden_layers)
     kinds = _kinds(text, total, seq_len)
     for period in range(1, total // 2):

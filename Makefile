@@ -11,7 +11,7 @@ RUNS ?= ../shared/corpus/runs.csv
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: cross-check help run compile test check format golden bench accuracy clean examples
+.PHONY: cross-check published help run compile test check format golden bench accuracy clean examples
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,8 +40,11 @@ golden: $(VENV)/.dev  ## write the expected outputs anew; read the diff before y
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/budget tests/reports tests/cli tests/test_readme.py tests/test_accuracy.py tests/test_seeds.py tests/test_formulas.py tests/test_calibrate.py tests/test_speed_corpus.py $(PYTEST_ARGS)
 	git --no-pager diff --stat -- tests README.md docs
 
-cross-check: $(VENV)/.dev  ## every family, estimate against dry run (some thirty minutes)
+cross-check: $(VENV)/.dev  ## every family, estimate against dry run (most of an hour)
 	$(BIN)/python -m vramplan_bench.cross_check $(ARGS)
+
+published: $(VENV)/.dev  ## dry runs at full depth against published peaks (RUNS=file, five minutes)
+	$(BIN)/python -m vramplan_bench.published $(RUNS) $(ARGS)
 
 bench: $(VENV)/.dev compile  ## start-up time of the main job, a million recipes, a plan
 	$(BIN)/python tests/benchmarks/startup.py

@@ -494,10 +494,9 @@ def _alike(shipped: Profile, fresh: Profile) -> bool:
 def test_public_runs_on_the_t4() -> None:
     found = _public("t4", "transformers-5")
     assert found.profile.constants["context_bytes"].value == pytest.approx(141.3 * MIB, rel=0.01)
-    assert 0.7 < found.profile.constants["reserved_elasticity"].value < 0.95
+    assert "no better" in found.profile.refused["reserved_elasticity"]
     device = found.profile.errors["device"]
-    assert device.held_out_median <= 0.025
-    assert abs(device.held_out_worst) < max(abs(r.uncalibrated or 0) for r in found.of("device"))
+    assert device.held_out_median <= 0.02
     inside, asked = found.coverage["device"]
     assert 0.85 <= inside / asked <= 0.95
     assert found.profile.errors["tokens_per_s"].held_out_median <= 0.10

@@ -1,7 +1,7 @@
 """Estimate against dry run, over a grid: every family of the catalogue, the smallest model of each at full size.
 
     python -m vramplan_bench.cross_check                   all families (an hour on two cores)
-    python -m vramplan_bench.cross_check --keep rows.jsonl ... kept row by row; run again, only what is missing is told
+    python -m vramplan_bench.cross_check --keep FILE       ... kept row by row; run again, only missing dry runs are made
     python -m vramplan_bench.cross_check --family llama    one
     python -m vramplan_bench.cross_check --small           a few
     python -m vramplan_bench.cross_check --sample 100      any model in any recipe, drawn by chance (--seed)
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any, NamedTuple
 
@@ -165,8 +165,8 @@ def sample(count: int, seed: int) -> Iterator[Job]:
         yield draw.choice(listed), Case(draw.choice(STACKS), knobs)
 
 
-def check(job: Job) -> Row:
-    """Tell one recipe in both ways."""
+def check(job: Job, kept: Row | None = None) -> Row:
+    """Tell one recipe in both ways. A dry run that an earlier row has is not repeated: the estimate alone is."""
     from .answer import quiet_libraries
     from .dry import dry_run
 
@@ -175,24 +175,28 @@ def check(job: Job) -> Row:
         entry = next(entry for entry in models() if entry.id == model_id)
         stack = find_stack(case.stack)
         recipe = resolve(Recipe(**case.knobs), case.knobs["method"], stack)
-        step = StepMemory(Setting(entry.model(), recipe, stack, None))
+        estimate = estimate_told(StepMemory(Setting(entry.model(), recipe, stack, None)))
+        if kept is not None:
+            return replace(kept, estimate=estimate)
         quiet_libraries()
-        result = dry_run(entry.config, recipe, loop=stack)
+        dry = dry_told(dry_run(entry.config, recipe, loop=stack))
     except Exception as error:  # a step that the libraries refuse is a row too
         return Row(model=model_id, case=str(case), error=str(error).partition("\n")[0] or type(error).__name__)
-    return Row(model=model_id, case=str(case), estimate=estimate_told(step), dry=dry_told(result))
+    return Row(model=model_id, case=str(case), estimate=estimate, dry=dry)
 
 
 def estimate_told(step: StepMemory) -> Told:
     """The step as the estimate tells it."""
-    from vramplan.estimator.terms import terms
+    from vramplan.estimator.terms import TEMPORARY, terms
     from vramplan.estimator.tiers import tiers
 
     static = step.static
+    binding = max(step.moments, key=lambda moment: moment.bytes).phase
     at_peak: dict[str, int] = {}
     for term in terms(step, tiers(step, None)):
-        if term.group not in ("allocator", "context"):
-            at_peak[term.group] = at_peak.get(term.group, 0) + term.bytes
+        if term.group not in ("allocator", "context") and binding in term.phases:
+            group = "workspace" if term.name == TEMPORARY else term.group
+            at_peak[group] = at_peak.get(group, 0) + term.bytes
     return Told(
         phases={"peak": step.allocated, **{str(name): size for name, size in step.phases.items()}},
         states={
@@ -239,16 +243,19 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help=f"the families {', '.join(SMALL)}")
     parser.add_argument("--sample", type=int, metavar="N", help="N recipes of any model, drawn by chance")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
-    parser.add_argument("--keep", metavar="FILE", help="JSON lines to add rows to; those it has are not told again")
+    parser.add_argument("--keep", metavar="FILE", help="JSON lines to add rows to; their dry runs are not repeated")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     families = tuple(options.family) or (SMALL if options.small else ())
     jobs = sample(options.sample, options.seed) if options.sample else grid(families)
     had = {(row.model, row.case): row for row in kept_rows(options.keep)} if options.keep else {}
     rows, left = [], []
-    for model, case in jobs:
-        row = had.get((model, str(case)))
-        rows.append(row) if row else left.append((model, case))
+    for job in jobs:
+        row = had.get((job[0], str(job[1])))
+        if row is None:
+            left.append(job)
+        else:
+            rows.append(row if row.error else check(job, row))
     keep = (lambda row: keep_in(options.keep, asdict(row))) if options.keep else None
     worst = show(rows + tell_all(check, left, options.workers, keep))
     return 0 if worst is not None and worst <= WORST else 1

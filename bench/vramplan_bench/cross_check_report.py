@@ -7,12 +7,17 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .many import percentiles
-from .timeline import STEP_PHASES
+from .timeline import PHASES, STEP_PHASES
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .cross_check import Row
+    from .cross_check import Row, Told
+
+LISTED_FROM = 0.001
+"""Error of the peak from which a row is listed."""
+LASTING = ("weights", "adapters", "gradients", "optimizer")
+RUNNING = "what runs"
 
 
 def show(rows: list[Row]) -> float | None:
@@ -22,14 +27,17 @@ def show(rows: list[Row]) -> float | None:
 
     console = Console(width=None if sys.stdout.isatty() else 150)
     told = sorted((row for row in rows if not row.error), key=lambda row: -abs(row.miss("peak")))
+    listed = [row for row in told if abs(row.miss("peak")) > LISTED_FROM or row.state_differences()]
     table = Table("model", "case", "dry GiB", "peak %", *(f"{p.partition('_')[0]} %" for p in STEP_PHASES), "states B")
-    for row in told:
+    for row in listed:
         assert row.dry is not None
         errors = (f"{100 * row.miss(p):+.2f}" for p in ("peak", *STEP_PHASES))
         states = ", ".join(f"{name} {size:+,}" for name, size in row.state_differences().items())
         size = f"{row.dry.phases['peak'] / 2**30:.2f}"
         table.add_row(row.model.rpartition("/")[2], row.case, size, *errors, states)
     console.print(table)
+    if len(listed) < len(told):
+        console.print(f"{len(told) - len(listed)} recipes within {100 * LISTED_FROM:.1f} % are not listed", style="dim")
     for reason, untold in _by_reason(rows).items():
         names = sorted({row.model.rpartition("/")[2] for row in untold})
         console.print(f"not told, {len(untold)} recipes of {', '.join(names)}: {reason}", style="dim")
@@ -44,19 +52,26 @@ def _summary(console: Console, told: list[Row]) -> None:
 
     console.print(f"\n{len(told)} recipes of {len({row.model for row in told})} models. Errors of the estimate, %:")
     table = Table("", "median", "90th", "worst")
-    for phase in ("peak", *STEP_PHASES):
-        table.add_row(phase, *_cells(abs(row.miss(phase)) for row in told))
-    groups = {name for row in told if row.dry for name in row.dry.at_peak}
-    for group in sorted(groups):
-        table.add_row(f"{group} at the peak, of the peak", *_cells(_of_peak(row, group) for row in told))
+    for phase in ("peak", *PHASES):
+        table.add_row(phase, *_cells(row.miss(phase) for row in told))
+    for group in (*LASTING, RUNNING):
+        table.add_row(f"{group}, of the peak", *_cells(_of_peak(row, group) for row in told))
     console.print(table)
     unequal = [row for row in told if row.state_differences()]
     console.print(f"weights, adapters, gradients, optimizer states: equal to the byte in {len(told) - len(unequal)}")
 
 
 def _of_peak(row: Row, group: str) -> float:
+    """Difference of a group at the peak, as a share of the peak."""
     assert row.estimate is not None and row.dry is not None
-    return abs(row.estimate.at_peak.get(group, 0) - row.dry.at_peak.get(group, 0)) / row.dry.phases["peak"]
+    return (_held(row.estimate, group) - _held(row.dry, group)) / row.dry.phases["peak"]
+
+
+def _held(told: Told, group: str) -> int:
+    """Bytes of a group at the peak. The two ways tell workspaces, logits and other activations apart differently."""
+    if group != RUNNING:
+        return told.at_peak.get(group, 0)
+    return sum(size for name, size in told.at_peak.items() if name not in LASTING)
 
 
 def _cells(errors: Iterable[float]) -> list[str]:

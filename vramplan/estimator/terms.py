@@ -18,6 +18,8 @@ ALL: tuple[PhaseName, ...] = ("load", "forward", "loss", "backward", "optimizer_
 STEP: tuple[PhaseName, ...] = ALL[1:]
 RUN: tuple[PhaseName, ...] = ALL[1:4]
 """While there is a batch."""
+TEMPORARY = "optimizer temporary"
+HELD = "held by the loop"
 
 
 def terms(step: StepMemory, tier: Tiers) -> tuple[Term, ...]:
@@ -110,16 +112,10 @@ def _states(step: StepMemory, moment: Moment, alive: Alive) -> list[Term]:
         _term("optimizer states", "optimizer", static.optimizer.state_bytes, STEP, "exact", static.optimizer.formula)
     )
     if moment.phase == "optimizer_step":
-        found.append(
-            _term(
-                "optimizer temporary",
-                "optimizer",
-                moment.extra,
-                ("optimizer_step",),
-                "exact",
-                "one tensor per parameter",
-            )
-        )
+        held = step.left_over
+        formula = "one tensor per parameter"
+        found.append(_term(TEMPORARY, "optimizer", moment.extra - held, ("optimizer_step",), "exact", formula))
+        found.append(_term(HELD, "logits", held, ("optimizer_step",), "exact", "outputs kept in a variable"))
     phases = STEP if c.recipe.grad_accum > 1 else ("backward", "optimizer_step")
     formula = f"{sum(p.count for p in _trainable(step)):,} tensors in their own dtype"
     found.append(
@@ -154,9 +150,7 @@ def _activations(step: StepMemory, moment: Moment) -> list[Term]:
         formula = "weights that autocast cast, attention weights of the layer before"
         found.append(_term("held by the forward", "activations", moment.extra, (moment.phase,), "exact", formula))
     if moment.phase == "backward" and moment.extra:
-        found.append(
-            _term("held by the loop", "logits", moment.extra, ("backward",), "exact", "outputs kept in a variable")
-        )
+        found.append(_term(HELD, "logits", moment.extra, ("backward",), "exact", "outputs kept in a variable"))
     return found
 
 
@@ -205,9 +199,5 @@ def _elsewhere(step: StepMemory, binding: Moment) -> list[Term]:
         )
     temporary = step.static.optimizer.temporary_bytes
     if binding.phase != "optimizer_step" and temporary:
-        found.append(
-            _term(
-                "optimizer temporary", "optimizer", temporary, ("optimizer_step",), "exact", "one tensor per parameter"
-            )
-        )
+        found.append(_term(TEMPORARY, "optimizer", temporary, ("optimizer_step",), "exact", "one tensor per parameter"))
     return found

@@ -89,8 +89,8 @@ def reserved_with_room(step: StepMemory) -> Any:
     """What the allocator holds when nothing presses it: a peak plus the buffers of the other kinds of work.
 
     max over kinds k of (peak while k runs + buffers of the kinds that do not), kinds: loss, layer, optimizer step;
-    beside an optimizer step the checkpoints are buffers too. What several GPUs gather lies in the pool of another
-    stream, which only that stream uses again.
+    beside an optimizer step the checkpoints are buffers too, and what the loop's variable holds then lies in some of
+    them. What several GPUs gather lies in the pool of another stream, which only that stream uses again.
     """
     peaks: dict[str, Any] = {"loss": 0, "layer": 0, "optimizer": 0}
     running = [moment for moment in step.moments if moment.phase != "load"]
@@ -104,7 +104,9 @@ def reserved_with_room(step: StepMemory) -> Any:
     everything = buffers["loss"] + buffers["layer"] + buffers["optimizer"]
     result: Any = step.allocated
     for kind, peak in peaks.items():
-        others = everything - buffers[kind] + (step.activations if kind == "optimizer" else 0)
+        others = everything - buffers[kind]
+        if kind == "optimizer":
+            others = others + step.activations - step.left_over
         result = largest(result, peak + others)
     return result
 

@@ -1,7 +1,7 @@
 """Estimate against dry run, over a grid: every family of the catalogue, the smallest model of each at full size.
 
     python -m vramplan_bench.cross_check                   all families (an hour on two cores)
-    python -m vramplan_bench.cross_check --keep FILE       ... kept row by row; run again, only missing dry runs are made
+    python -m vramplan_bench.cross_check --keep FILE       kept row by row; run again, only missing dry runs are made
     python -m vramplan_bench.cross_check --family llama    one
     python -m vramplan_bench.cross_check --small           a few
     python -m vramplan_bench.cross_check --sample 100      any model in any recipe, drawn by chance (--seed)

@@ -35,7 +35,8 @@ def show(rows: list[Row]) -> float | None:
         states = ", ".join(f"{name} {size:+,}" for name, size in row.state_differences().items())
         size = f"{row.dry.phases['peak'] / 2**30:.2f}"
         table.add_row(row.model.rpartition("/")[2], row.case, size, *errors, states)
-    console.print(table)
+    if listed:
+        console.print(table)
     if len(listed) < len(told):
         console.print(f"{len(told) - len(listed)} recipes within {100 * LISTED_FROM:.1f} % are not listed", style="dim")
     for reason, untold in _by_reason(rows).items():

@@ -85,6 +85,8 @@ class Attention:
     """q and k come out of torch.cat even where all features are rotated (Phi-3)."""
     latent_norms: tuple[Norm, ...] = ()
     """Norms on the compressed q and kv of the latent layout."""
+    value_norm: Norm | None = None
+    """On the values, which are the keys as projected where there is no matrix for them (Gemma 4)."""
     window: int | None = None
     """Tokens a position sees; None = all before it."""
     fp32_scores: bool = False
@@ -172,6 +174,8 @@ class Block:
     feed_forward: Mlp | Experts
     residual_scale: bool = False
     """What a layer adds to the residual stream is multiplied by a constant first (Granite)."""
+    scales_output: bool = False
+    """What a layer hands on is multiplied by a scalar in place (Gemma 4)."""
     extra_parameters: tuple[int, ...] = ()
     """Sizes of a layer's parameters that sit in no matrix and no norm (multipliers, scalars)."""
     buffers: tuple[int, ...] = ()
@@ -249,6 +253,12 @@ class Model:
     @property
     def layers(self) -> int:
         return sum(block.count for block in self.blocks)
+
+    @property
+    def rotary_widths(self) -> tuple[int, ...]:
+        """Features of a head that each set of frequencies rotates."""
+        widths = [block.attention.rotary_dim for block in self.blocks]
+        return tuple(widths) if self.rotary_kinds == len(widths) else (max(widths),) * self.rotary_kinds
 
     @property
     def embedding_parameters(self) -> int:

@@ -53,7 +53,8 @@ def _kinds(text: Any, total: int, seq_len: int) -> list[tuple[Any, ...]]:
         value = getattr(text, name, None)
         if not isinstance(value, list) or len(value) != total:
             continue
-        if name == "layer_types" and set(value) <= _ATTENTION_TYPES and (not window or seq_len < window):
+        alike = not getattr(text, "per_layer_config", None)  # else heads may differ (Gemma 4)
+        if name == "layer_types" and alike and set(value) <= _ATTENTION_TYPES and (not window or seq_len < window):
             continue  # a window that the text does not fill changes nothing
         listed.append(value)
     dense = getattr(text, "first_k_dense_replace", None) or 0

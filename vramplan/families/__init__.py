@@ -18,7 +18,7 @@ MODULES = {
     "experts": "ernie4_5_moe glm4_moe gpt_oss granitemoe llama4_text minimax_m2 mixtral olmoe phimoe qwen2_moe "
     "qwen3_moe",
     "fused": "glm glm4 phi3",
-    "gemma": "gemma gemma2 gemma3_text",
+    "gemma": "gemma gemma2 gemma3_text gemma4_text",
     "gpt": "bloom gpt2 gpt_bigcode mpt nemotron opt starcoder2",
     "latent": "deepseek_v2 deepseek_v3 glm4_moe_lite kimi_k2",
     "llama": "apertus arcee ernie4_5 granite granitemoehybrid internlm2 llama ministral3 mistral qwen2 qwen3 seed_oss "
@@ -37,8 +37,6 @@ REFUSED = {
     "falcon_mamba": "state-space layers",
     "gemma3n": "per-layer embeddings",
     "gemma3n_text": "per-layer embeddings",
-    "gemma4": "per-layer embeddings and heads of two sizes",
-    "gemma4_text": "per-layer embeddings and heads of two sizes",
     "jamba": "state-space layers",
     "kimi_linear": "linear attention",
     "lfm2": "short convolutions",

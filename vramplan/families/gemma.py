@@ -16,6 +16,10 @@ SCALE_BUFFER_BYTES = 2
 """`embed_scale`, a 16-bit scalar beside the embedding (transformers, Gemma's scaled word embedding)."""
 
 
+FLASH_WIDEST_HEAD = 256
+"""Features of a head that the package flash-attn takes at most."""
+
+
 def unit_rms(name: str, width: int) -> Norm:
     return rms(name, width, "rms_unit_offset")
 
@@ -81,4 +85,40 @@ def gemma3(c: Config) -> Model:
     return replace(described, rotary_kinds=len(described.blocks))
 
 
-READERS = {"gemma": gemma, "gemma2": gemma2, "gemma3_text": gemma3}
+def gemma4(c: Config) -> Model:
+    """Wider heads in the layers without a window, whose values may be the keys as projected; no norm adds one."""
+    s = read_shape(c, kv_heads="required", head_dim="required")
+    # what the config leaves out are the defaults of Gemma4TextConfig
+    c.refuse_if(c.count("hidden_size_per_layer_input", default=256) > 0, "gemma4_text with per-layer embeddings")
+    c.refuse_if(c.count("num_kv_shared_layers", default=0) > 0, "gemma4_text with layers that share keys and values")
+    c.refuse_if(c.flag("enable_moe_block", default=False), "gemma4_text with experts")
+    c.refuse_if(c.values.get("use_bidirectional_attention") == "all", "attention in both directions")
+    bias, window = c.flag("attention_bias", default=False), c.window(512)
+    mlp = gated_mlp(s.hidden, c.size("intermediate_size"), activation(c, "hidden_activation", default="gelu_tanh"))
+    keys_are_values = c.flag("attention_k_eq_v", default=False)
+    global_heads = c.size("num_global_key_value_heads", default=s.kv_heads) if keys_are_values else s.kv_heads
+    wide = replace(s, head_dim=c.size("global_head_dim", default=512), kv_heads=global_heads)
+    norms = tuple(rms(name, s.hidden, "rms_wide") for name in SANDWICH)
+
+    def block(slides: bool) -> Block:
+        own = s if slides else wide
+        attention = separate_attention(
+            own, qkv_bias=bias, output_bias=bias, qk_norms=head_norms(own, "rms_wide"), window=window if slides else None
+        )
+        value_norm = Norm(name="v_norm", kind="rms", width=own.head_dim, affine=False)
+        inputs = attention.inputs if slides or not keys_are_values else attention.inputs[:2]
+        attention = replace(attention, inputs=inputs, value_norm=value_norm)
+        plain = layer(own, attention, mlp, norms, arrangement="sandwich")
+        return replace(plain, scales_output=True, buffers=(SCALE_BUFFER_BYTES,))
+
+    blocks = blocks_of(sliding_layers(c, s, every=6), block)
+    return replace(
+        model(c, s, blocks, rms("norm", s.hidden, "rms_wide"), tied=True),
+        buffer_bytes=SCALE_BUFFER_BYTES,
+        logit_softcap=_softcap(c, "final_logit_softcapping", default=False),
+        rotary_kinds=len(blocks),
+        flash=wide.head_dim <= FLASH_WIDEST_HEAD,
+    )
+
+
+READERS = {"gemma": gemma, "gemma2": gemma2, "gemma3_text": gemma3, "gemma4_text": gemma4}

@@ -12,6 +12,11 @@ from .setting import Setting
 from .tape import Tape, Tensor
 
 
+GROUPED_WIDEST_HEAD = 256
+"""Features of a head that flash attention takes at most; up to there transformers leaves grouped heads to sdpa, wider
+ones it copies to all heads (integrations/sdpa_attention.py, use_gqa_in_sdpa)."""
+
+
 def attention(t: Tape, c: Setting, x: Tensor, a: Attention) -> Tensor:
     """q, k, v from x, the kernel, the output projection."""
     before, t.scope = t.scope, f"{t.scope}attention."
@@ -33,7 +38,10 @@ def _projections(t: Tape, c: Setting, x: Tensor, a: Attention) -> tuple[Tensor, 
         if a.kv_heads == 1 and c.model.model_type == "falcon":  # `qkv[..., [-1], :]` copies
             k, v = t.op("pick keys", k), t.op("pick values", v)
     else:
-        q, k, v = (linear(t, c, x, matrix) for matrix in a.inputs)
+        q, k, *rest = (linear(t, c, x, matrix) for matrix in a.inputs)
+        v = rest[0] if rest else k
+    if a.value_norm is not None:
+        v = norm(t, c, v, a.value_norm)
     if a.qk_norms:
         q, k = norm(t, c, q, a.qk_norms[0]), norm(t, c, k, a.qk_norms[-1])
     tables: tuple[Tensor, ...] = ()
@@ -95,11 +103,12 @@ def kernel(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -
         return eager(t, c, q, k, v, a)
     dtype = c.autocast or (c.compute_dtype if c.attention == "flash2" else q.dtype)
     q, k, v = cast(t, q, dtype), cast(t, k, dtype), cast(t, v, dtype)
-    if c.attention == "sdpa-math":
+    wide = a.qk_head_dim > GROUPED_WIDEST_HEAD and c.recipe.attention == "sdpa"
+    if c.attention == "sdpa-math" and not wide:
         return math(t, c, q, k, v, a)
     masked = c.slides(a)
     # sdpa's flash takes no mask and no value heads of another size (sdp_utils.cpp)
-    flash = c.attention == "flash2" and not masked
+    flash = c.attention == "flash2" and not masked and not wide
     flash = flash and (c.recipe.attention == "flash2" or a.qk_head_dim == a.v_head_dim)
     expands = not flash or c.stack.expands_kv
     if expands:

@@ -19,7 +19,8 @@ def block(c: Setting, spec: Block, dtype: str, *, needs_grad: bool = True) -> tu
     """The tape of one decoder layer on a residual stream of `dtype`, and its input."""
     t = Tape(accumulates=c.recipe.grad_accum > 1)
     x = t.source(c.tokens * c.model.hidden_size, dtype, needs_grad=needs_grad, name="block input")
-    t.outputs = (_ARRANGEMENTS[spec.arrangement](t, c, x, spec),)
+    out = _ARRANGEMENTS[spec.arrangement](t, c, x, spec)
+    t.outputs = t.split(out, out.elements) if spec.scales_output else (out,)  # in place, but its gradient is new
     if t.weights is not None:
         t.hold(t.weights)
     return t, x

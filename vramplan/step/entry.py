@@ -65,9 +65,8 @@ def rotary_tables_bytes(c: Setting) -> Any:
     """cos and sin of every position, a pair for each set of frequencies (LlamaRotaryEmbedding), as wide as what is
     rotated."""
     attentions = [block.attention for block in c.model.blocks]
-    widest = max(a.rotary_dim for a in attentions)
     dtype = "fp32" if any(a.rotary_fp32 for a in attentions) else c.embedding_dtype
-    return c.model.rotary_kinds * 2 * allocated(c.seq_len * widest * BYTES_PER_ELEMENT[dtype])
+    return sum(2 * allocated(c.seq_len * width * BYTES_PER_ELEMENT[dtype]) for width in c.model.rotary_widths)
 
 
 def mask_bytes(c: Setting) -> Any:

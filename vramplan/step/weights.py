@@ -254,7 +254,6 @@ def trainable(c: Setting) -> list[Part]:
 def buffers(c: Setting) -> int:
     """Non-parameter tensors on the device: a layer's own, and the rotary frequencies (inv_freq and original_inv_freq,
     fp32, a pair for each set: transformers 5, LlamaRotaryEmbedding)."""
-    widest = max(block.attention.rotary_dim for block in c.model.blocks)
     own = sum(block.count * sum(allocated(size) for size in block.buffers) for block in c.model.blocks)
-    rotary = c.model.rotary_kinds * 2 * allocated(widest // 2 * 4)
+    rotary = sum(2 * allocated(width // 2 * 4) for width in c.model.rotary_widths)
     return int(allocated(c.model.buffer_bytes) + own + rotary)

@@ -22,11 +22,8 @@ from vramplan.step.weights import Part, adapters, buffers, quantized, targeted, 
 
 Shapes = list[tuple[int, int]]
 RANKS = (8, 16, 64)
-READABLE = [
-    entry
-    for entry in models()
-    if entry.model_type not in REFUSED and not entry.id.startswith("ibm-granite/granite-4.0-h-")
-]
+REFUSED_VARIANTS = ("ibm-granite/granite-4.0-h-", "google/gemma-4-26B", "google/gemma-4-E")
+READABLE = [e for e in models() if e.model_type not in REFUSED and not e.id.startswith(REFUSED_VARIANTS)]
 
 
 def setting(model: Model, method: Method, stack: str = "hf-trainer", **knobs: Any) -> Setting:
@@ -103,6 +100,16 @@ def falcon(c: dict[str, Any]) -> Shapes:
     return [(h, h + 2 * kv * (h // heads)), (h, h), *_plain(h, 4 * h)]
 
 
+def gemma4(c: dict[str, Any]) -> Shapes:
+    """All layers: those without a window have wider heads, fewer keys, and no matrix of values."""
+    h, heads, width = c["hidden_size"], c["num_attention_heads"], c["intermediate_size"]
+    narrow, wide = c["head_dim"], c["global_head_dim"]
+    sliding = [(h, heads * narrow), *[(h, c["num_key_value_heads"] * narrow)] * 2, (heads * narrow, h)]
+    full = [(h, heads * wide), (h, c["num_global_key_value_heads"] * wide), (heads * wide, h)]
+    mlp = [(h, width), (h, width), (width, h)]
+    return [s for kind in c["layer_types"] for s in (sliding if kind == "sliding_attention" else full) + mlp]
+
+
 LLAMA_LIKE = (
     "cohere", "cohere2", "ernie4_5", "exaone4", "gemma", "gemma2", "gemma3_text", "granite", "internlm2", "llama",
     "ministral3", "mistral", "olmo", "olmo2", "olmo3", "qwen2", "qwen3", "seed_oss", "smollm3", "stablelm",
@@ -121,6 +128,7 @@ DENSE: dict[str, Callable[[dict[str, Any]], Shapes]] = {
     "gptj": gptj,
     "opt": opt,
     "falcon": falcon,
+    "gemma4_text": gemma4,
 }
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers")
 
@@ -136,7 +144,7 @@ def matrices(entry: ModelEntry) -> Shapes:
     """(inputs, outputs) of every matrix outside embedding and head."""
     c = dict(entry.config)
     layers = next(c[key] for key in LAYER_KEYS if key in c)
-    found = DENSE[entry.model_type](c) * layers
+    found = DENSE[entry.model_type](c) * (1 if entry.model_type == "gemma4_text" else layers)
     outer = c.get("word_embed_proj_dim", c.get("hidden_size"))
     if outer != c.get("hidden_size"):
         found += [(outer, c["hidden_size"]), (c["hidden_size"], outer)]

@@ -17,7 +17,8 @@ ENTRIES = list(models())
 
 
 def refused(entry: ModelEntry) -> bool:
-    return entry.model_type in REFUSED or entry.id.startswith("ibm-granite/granite-4.0-h-")
+    variants = ("ibm-granite/granite-4.0-h-", "google/gemma-4-26B", "google/gemma-4-E")
+    return entry.model_type in REFUSED or entry.id.startswith(variants)
 
 
 READABLE = [entry for entry in ENTRIES if not refused(entry)]
@@ -123,7 +124,7 @@ def library_norms(library: Any) -> Counter[tuple[str, int, bool]]:
         if "Norm" in kind and not any(path.startswith(f"{above}.") for above in seen):
             seen.append(path)
             elements = sum(p.numel() for p in module.parameters())
-            rows[path.rpartition(".")[2], elements, kind.startswith("Gemma")] += 1
+            rows[path.rpartition(".")[2], elements, kind.startswith("Gemma") and kind != "Gemma4RMSNorm"] += 1
     return rows
 
 

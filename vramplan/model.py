@@ -188,7 +188,8 @@ class Block:
 
     @property
     def all_norms(self) -> tuple[Norm, ...]:
-        return self.norms + self.attention.qk_norms + self.attention.latent_norms
+        a = self.attention
+        return self.norms + a.qk_norms + a.latent_norms + ((a.value_norm,) if a.value_norm else ())
 
     @property
     def parameters(self) -> int:

@@ -16,10 +16,6 @@ SCALE_BUFFER_BYTES = 2
 """`embed_scale`, a 16-bit scalar beside the embedding (transformers, Gemma's scaled word embedding)."""
 
 
-FLASH_WIDEST_HEAD = 256
-"""Features of a head that the package flash-attn takes at most."""
-
-
 def unit_rms(name: str, width: int) -> Norm:
     return rms(name, width, "rms_unit_offset")
 
@@ -103,7 +99,11 @@ def gemma4(c: Config) -> Model:
     def block(slides: bool) -> Block:
         own = s if slides else wide
         attention = separate_attention(
-            own, qkv_bias=bias, output_bias=bias, qk_norms=head_norms(own, "rms_wide"), window=window if slides else None
+            own,
+            qkv_bias=bias,
+            output_bias=bias,
+            qk_norms=head_norms(own, "rms_wide"),
+            window=window if slides else None,
         )
         value_norm = Norm(name="v_norm", kind="rms", width=own.head_dim, affine=False)
         inputs = attention.inputs if slides or not keys_are_values else attention.inputs[:2]
@@ -111,13 +111,13 @@ def gemma4(c: Config) -> Model:
         plain = layer(own, attention, mlp, norms, arrangement="sandwich")
         return replace(plain, scales_output=True, buffers=(SCALE_BUFFER_BYTES,))
 
-    blocks = blocks_of(sliding_layers(c, s, every=6), block)
+    slides = [*sliding_layers(c, s, every=6)[:-1], False]  # the last layer never does, whatever the list says
+    blocks = blocks_of(slides, block)
     return replace(
         model(c, s, blocks, rms("norm", s.hidden, "rms_wide"), tied=True),
         buffer_bytes=SCALE_BUFFER_BYTES,
         logit_softcap=_softcap(c, "final_logit_softcapping", default=False),
         rotary_kinds=len(blocks),
-        flash=wide.head_dim <= FLASH_WIDEST_HEAD,
     )
 
 

@@ -8,13 +8,8 @@ from ..model import Attention
 from ..units import allocated, ceil_div, largest, smallest
 from .norms import norm
 from .operators import add, cast, contiguous, dropout, linear, promoted, rotary, scale
-from .setting import Setting
+from .setting import FLASH_WIDEST_HEAD, Setting
 from .tape import Tape, Tensor
-
-
-GROUPED_WIDEST_HEAD = 256
-"""Features of a head that flash attention takes at most; up to there transformers leaves grouped heads to sdpa, wider
-ones it copies to all heads (integrations/sdpa_attention.py, use_gqa_in_sdpa)."""
 
 
 def attention(t: Tape, c: Setting, x: Tensor, a: Attention) -> Tensor:
@@ -103,7 +98,7 @@ def kernel(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) -
         return eager(t, c, q, k, v, a)
     dtype = c.autocast or (c.compute_dtype if c.attention == "flash2" else q.dtype)
     q, k, v = cast(t, q, dtype), cast(t, k, dtype), cast(t, v, dtype)
-    wide = a.qk_head_dim > GROUPED_WIDEST_HEAD and c.recipe.attention == "sdpa"
+    wide = a.qk_head_dim > FLASH_WIDEST_HEAD and c.recipe.attention == "sdpa"
     if c.attention == "sdpa-math" and not wide:
         return math(t, c, q, k, v, a)
     masked = c.slides(a)

@@ -26,6 +26,9 @@ EXPERT_LORA_TYPES = frozenset({
 })  # fmt: skip
 """Mixtures whose fused experts and router PEFT adapts under `all-linear`, as their unfused forms were
 (peft 0.21: utils/transformers_weight_conversion.py, _MODEL_TO_CONVERSION_PATTERN)."""
+FLASH_WIDEST_HEAD = 256
+"""Features of a head that flash attention takes at most; up to there transformers leaves grouped heads to sdpa, wider
+ones it copies to all heads (integrations/sdpa_attention.py, use_gqa_in_sdpa)."""
 FUSED_EXPERT_NAMES = frozenset({"gate", "gate_proj", "up_proj", "down_proj"})
 """Names that PEFT then takes for the experts, so that dense layers and shared experts of these names get no adapter."""
 
@@ -148,6 +151,9 @@ def attention_kernel(c: Setting) -> AttentionKernel:
     asked, model, gpu = c.recipe.attention, c.model, c.gpu
     if asked == "flash2" and not model.flash:
         raise UnsupportedError(f"{model.id} has no flash attention 2 in transformers; use --attention sdpa or eager")
+    widest = max(block.attention.qk_head_dim for block in model.blocks)
+    if asked == "flash2" and widest > FLASH_WIDEST_HEAD:
+        raise UnsupportedError(f"flash attention 2 takes heads of at most {FLASH_WIDEST_HEAD}, {model.id} has {widest}")
     if asked.startswith("sdpa") and not model.sdpa:
         return "eager"
     if asked != "sdpa":

@@ -22,7 +22,7 @@ from vramplan.step.weights import Part, adapters, buffers, quantized, targeted, 
 
 Shapes = list[tuple[int, int]]
 RANKS = (8, 16, 64)
-REFUSED_VARIANTS = ("ibm-granite/granite-4.0-h-", "google/gemma-4-26B", "google/gemma-4-E")
+REFUSED_VARIANTS = ("ibm-granite/granite-4.0-h-", "google/gemma-4-E")
 READABLE = [e for e in models() if e.model_type not in REFUSED and not e.id.startswith(REFUSED_VARIANTS)]
 
 

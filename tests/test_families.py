@@ -17,7 +17,7 @@ ENTRIES = list(models())
 
 
 def refused(entry: ModelEntry) -> bool:
-    variants = ("ibm-granite/granite-4.0-h-", "google/gemma-4-26B", "google/gemma-4-E")
+    variants = ("ibm-granite/granite-4.0-h-", "google/gemma-4-E")
     return entry.model_type in REFUSED or entry.id.startswith(variants)
 
 

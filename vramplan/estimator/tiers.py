@@ -121,7 +121,8 @@ def _buffers(step: StepMemory) -> dict[str, Any]:
     """What each kind of work takes at its worst, beyond what stays through the step."""
     layer: Any = 0
     for item in step.layers:
-        own = largest(item.fold.forward_peak, item.fold.backward_peak)
+        stays = item.fold.weight_grads if step.c.recipe.sharding in ("none", "ddp") else 0  # else sent, and given back
+        own = largest(item.fold.forward_peak, item.fold.backward_peak - stays)
         kept = item.input_bytes if step.c.recipe.checkpointing else item.fold.saved_bytes
         layer = largest(layer, largest(own - kept, 0))
     head = step.head

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..model import Block, Model, Norm
+from ..model import Block, Experts, Linear, Mlp, Model, Norm
 from .config import Config
 from .parts import blocks_of, gated_mlp, head_norms, layer, model, rms, separate_attention
-from .shape import activation, read_shape, sliding_layers
+from .shape import Shape, activation, read_shape, sliding_layers
 
+EXPERT_NORMS = ("post_feedforward_layernorm_1", "pre_feedforward_layernorm_2", "post_feedforward_layernorm_2")
 SANDWICH = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
 
 
@@ -87,14 +88,16 @@ def gemma4(c: Config) -> Model:
     # what the config leaves out are the defaults of Gemma4TextConfig
     c.refuse_if(c.count("hidden_size_per_layer_input", default=256) > 0, "gemma4_text with per-layer embeddings")
     c.refuse_if(c.count("num_kv_shared_layers", default=0) > 0, "gemma4_text with layers that share keys and values")
-    c.refuse_if(c.flag("enable_moe_block", default=False), "gemma4_text with experts")
     c.refuse_if(c.values.get("use_bidirectional_attention") == "all", "attention in both directions")
     bias, window = c.flag("attention_bias", default=False), c.window(512)
     mlp = gated_mlp(s.hidden, c.size("intermediate_size"), activation(c, "hidden_activation", default="gelu_tanh"))
     keys_are_values = c.flag("attention_k_eq_v", default=False)
     global_heads = c.size("num_global_key_value_heads", default=s.kv_heads) if keys_are_values else s.kv_heads
     wide = replace(s, head_dim=c.size("global_head_dim", default=512), kv_heads=global_heads)
-    norms = tuple(rms(name, s.hidden, "rms_wide") for name in SANDWICH)
+    experts = _experts(c, s, mlp) if c.flag("enable_moe_block", default=False) else None
+    names = (*SANDWICH, *EXPERT_NORMS) if experts else SANDWICH
+    norms = tuple(rms(name, s.hidden, "rms_wide") for name in names)
+    scales = (s.hidden, experts.count) if experts else ()
 
     def block(slides: bool) -> Block:
         own = s if slides else wide
@@ -108,8 +111,8 @@ def gemma4(c: Config) -> Model:
         value_norm = Norm(name="v_norm", kind="rms", width=own.head_dim, affine=False)
         inputs = attention.inputs if slides or not keys_are_values else attention.inputs[:2]
         attention = replace(attention, inputs=inputs, value_norm=value_norm)
-        plain = layer(own, attention, mlp, norms, arrangement="sandwich")
-        return replace(plain, scales_output=True, buffers=(SCALE_BUFFER_BYTES,))
+        plain = layer(own, attention, experts or mlp, norms, arrangement="twin" if experts else "sandwich")
+        return replace(plain, scales_output=True, extra_parameters=scales, buffers=(SCALE_BUFFER_BYTES,))
 
     slides = [*sliding_layers(c, s, every=6)[:-1], False]  # the last layer never does, whatever the list says
     blocks = blocks_of(slides, block)
@@ -118,6 +121,21 @@ def gemma4(c: Config) -> Model:
         buffer_bytes=SCALE_BUFFER_BYTES,
         logit_softcap=_softcap(c, "final_logit_softcapping", default=False),
         rotary_kinds=len(blocks),
+    )
+
+
+def _experts(c: Config, s: Shape, mlp: Mlp) -> Experts:
+    """Beside an MLP that all tokens pass; the router is an nn.Linear."""
+    return Experts(
+        count=c.size("num_experts"),
+        per_token=c.size("top_k_experts"),
+        width=c.size("moe_intermediate_size"),
+        hidden_size=s.hidden,
+        router=Linear(name="proj", inputs=s.hidden, outputs=c.size("num_experts")),
+        router_is_linear=True,
+        activation=mlp.activation,
+        shared=mlp,
+        scores="fp32",
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-from ..model import Activation, Attention, Block, Experts, Linear, Mlp, Model, Norm, NormKind
+from ..model import Activation, Arrangement, Attention, Block, Experts, Linear, Mlp, Model, Norm, NormKind
 from .config import Config
 from .shape import Shape, activation
 
@@ -146,7 +146,7 @@ def layer(
     feed_forward: Mlp | Experts,
     norms: tuple[Norm, ...] = (),
     *,
-    arrangement: Literal["pre", "post", "sandwich", "parallel"] = "pre",
+    arrangement: Arrangement = "pre",
 ) -> Block:
     """All layers of a model, equal; Llama's two RMS norms unless others are given."""
     return Block(

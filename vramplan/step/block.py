@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..model import Block, Experts, Mlp
+from ..model import Block, Experts, Mlp, Norm
 from ..recipe import BYTES_PER_ELEMENT
 from ..units import allocated
 from .activations import activate, silu_mul
@@ -61,7 +61,20 @@ def _parallel(t: Tape, c: Setting, x: Tensor, spec: Block) -> Tensor:
     return add(t, add(t, _hidden_dropout(t, c, y), _hidden_dropout(t, c, z), "branches"), x, "residual")
 
 
-_ARRANGEMENTS = {"pre": _pre, "post": _post, "sandwich": _sandwich, "parallel": _parallel}
+def _twin(t: Tape, c: Setting, x: Tensor, spec: Block) -> Tensor:
+    """A sandwich whose second part is an MLP and experts side by side, each between norms of its own, on a router that
+    reads the residual stream (Gemma 4)."""
+    first, second, third, fourth, after_mlp, before_experts, after_experts = spec.norms
+    e = spec.feed_forward
+    assert isinstance(e, Experts) and e.shared is not None
+    x = add(t, x, norm(t, c, attention(t, c, norm(t, c, x, first), spec.attention), second), "residual 1")
+    y = norm(t, c, mlp(t, c, norm(t, c, x, third), e.shared), after_mlp)
+    weights = _scaled_scores(t, c, x, e)
+    z = norm(t, c, routed(t, c, norm(t, c, x, before_experts), e, weights), after_experts)
+    return add(t, x, norm(t, c, add(t, y, z, "add experts"), fourth), "residual 2")
+
+
+_ARRANGEMENTS = {"pre": _pre, "post": _post, "sandwich": _sandwich, "parallel": _parallel, "twin": _twin}
 
 
 def _hidden_dropout(t: Tape, c: Setting, x: Tensor) -> Tensor:
@@ -114,7 +127,7 @@ def experts(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
     return add(t, out, shared, "add shared expert")
 
 
-def routed(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
+def routed(t: Tape, c: Setting, x: Tensor, e: Experts, weights: Tensor | None = None) -> Tensor:
     """A mixture with fused 3-D weights, tokens sorted by expert and multiplied by `torch._grouped_mm`
     (transformers/integrations/moe.py, grouped_mm_experts_forward).
 
@@ -124,8 +137,7 @@ def routed(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
     rows = c.tokens * e.per_token
     width = e.hidden_size
     joint = e.width * (2 if e.gated else 1)
-    h = cast(t, x, c.autocast or x.dtype)
-    weights = _scores(t, c, x, h, e)
+    weights = weights or _scores(t, c, x, cast(t, x, c.autocast or x.dtype), e)
     chosen = t.op("gather tokens", x, elements=rows * width, saves=(t.keep("order", rows * 8, "int8"),))
     chosen = cast(t, chosen, c.norm_dtype)  # autocast does not know the grouped product (_grouped_mm there)
     merged_in = _merged(t, c, "experts in", e.count * width * joint, 2 * c.rank * e.count * (width + 2 * e.width))
@@ -153,6 +165,23 @@ def _scores(t: Tape, c: Setting, x: Tensor, h: Tensor, e: Experts) -> Tensor:
     weights = t.op("top-k", scores, elements=c.tokens * e.per_token, saves_output=True)
     kept = e.scores == "fp32" or (e.scores == "product" and not c.autocast)
     return weights if kept else cast(t, weights, h.dtype)
+
+
+def _scaled_scores(t: Tape, c: Setting, x: Tensor, e: Experts) -> Tensor:
+    """Gemma4TextRouter: a norm without weights, a learned scale of every feature, a linear router, a softmax in fp32,
+    and a learned scale of every expert."""
+    h = norm(t, c, x, Norm(name="norm", kind="rms", width=e.hidden_size, affine=False))
+    trained = c.trains_base
+    grads = weight_bytes(e.hidden_size, c.norm_dtype) if trained else None
+    h = t.op("scale features", h, dtype=promoted(h.dtype, c.norm_dtype), saves=(h,) if trained else (),
+             weight_grads=grads, reads_weight=True)  # fmt: skip
+    scores = linear(t, c, scale(t, h), e.router)
+    chances = t.op("softmax", scores, dtype="fp32", saves_output=True)
+    kept = t.keep("indices", c.tokens * e.per_token * 8, "int8")
+    chosen = t.op("top-k", chances, elements=c.tokens * e.per_token, saves=(kept,), saves_output=True)
+    scales = t.keep("scales of experts", c.tokens * e.per_token, c.norm_dtype)
+    grads = weight_bytes(e.count, c.norm_dtype) if trained else None
+    return t.op("scale experts", chosen, saves=(scales, *((chosen,) if trained else ())), weight_grads=grads)
 
 
 def _routed_product(t: Tape, c: Setting, x: Tensor, h: Tensor, e: Experts) -> Tensor:

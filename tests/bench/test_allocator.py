@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -167,3 +172,72 @@ def test_every_byte_returns() -> None:
             allocator.free(block)
         allocator.empty_cache()
         assert (allocator.allocated_bytes, allocator.reserved_bytes) == (0, 0)
+
+
+ON_CUDA = """
+import json, sys, torch
+held, seen = {}, []
+for number, size in json.load(sys.stdin):
+    if size:
+        held[number] = torch.empty(size, dtype=torch.uint8, device="cuda")
+    else:
+        del held[number]
+    found = torch.cuda.memory_stats()
+    seen.append([found["allocated_bytes.all.current"], found["reserved_bytes.all.current"]])
+print(json.dumps(seen))
+"""
+"""Takes and gives back as it is told, in a process of its own: the allocator begins empty."""
+
+
+def _sequence(count: int) -> list[tuple[int, int]]:
+    """(number, bytes) to take a block, (number, 0) to give it back: small, medium and large ones, in no order."""
+    draw = Random(7)
+    held: list[int] = []
+    steps = []
+    for number in range(count):
+        if held and draw.random() < 0.45:
+            steps.append((held.pop(draw.randrange(len(held))), 0))
+        else:
+            steps.append((number, draw.choice((draw.randint(1, MIB), draw.randint(MIB, 12 * MIB), 40 * MIB + number))))
+            held.append(number)
+    return steps
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("expandable", [False, True])
+def test_the_same_sequence_on_a_gpu(expandable: bool) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    steps = _sequence(300)
+    told = subprocess.run(
+        (sys.executable, "-c", ON_CUDA), input=json.dumps(steps), capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTORCH_CUDA_ALLOC_CONF": f"expandable_segments:{expandable}"},
+    )  # fmt: skip
+    assert [tuple(pair) for pair in json.loads(told.stdout)] == _replayed(steps, expandable=expandable)
+
+
+def _replayed(steps: list[tuple[int, int]], *, expandable: bool) -> list[tuple[int, int]]:
+    """Allocated and reserved bytes after each step, by the model."""
+    allocator = (ExpandableAllocator if expandable else CachingAllocator)()
+    held, seen = {}, []
+    for number, size in steps:
+        if size:
+            held[number] = allocator.malloc(size)
+        else:
+            allocator.free(held.pop(number))
+        seen.append((allocator.allocated_bytes, allocator.reserved_bytes))
+    return seen
+
+
+@pytest.mark.parametrize("expandable", [False, True])
+def test_a_long_sequence_keeps_its_books(expandable: bool) -> None:
+    """What is handed out is never less than what was asked for, nor more than what is reserved."""
+    steps = _sequence(300)
+    asked: dict[int, int] = {}
+    for (number, size), (allocated, reserved) in zip(steps, _replayed(steps, expandable=expandable), strict=True):
+        if size:
+            asked[number] = size
+        else:
+            del asked[number]
+        assert sum(asked.values()) <= allocated <= reserved

@@ -61,7 +61,7 @@ class Stack:
     expands_kv: bool = False
     """K and V are copied to all heads before the kernel (repeat_kv; transformers before 4.48, or with a mask)."""
     fused_4bit_tokens: int = 0
-    """Most tokens of a step for which bitsandbytes multiplies without dequantising (0.50: 1,536); 0 = never."""
+    """Most tokens of a step for which bitsandbytes surely multiplies without dequantising; 0 = never."""
     flat_shards: bool = False
     """FSDP puts the parameters of a unit into one flat tensor (FSDP1), and shards that."""
     fsdp_compute_dtype: Literal["", "bf16", "fp16"] = ""

@@ -69,11 +69,6 @@ def _kernels(c: Setting) -> list[str]:
         found.append(
             "sdpa falls to its math kernel, which holds the score matrix (fp32 or an older card, grouped K and V)."
         )
-    limit = c.stack.fused_4bit_tokens
-    if c.quant.startswith(("nf4", "fp4")) and limit and c.tokens > limit:
-        found.append(
-            f"{c.tokens:,} tokens a step exceed the fused 4-bit product's {limit:,}: every matrix is dequantised."
-        )
     return found
 
 

@@ -19,7 +19,7 @@ def attention(t: Tape, c: Setting, x: Tensor, a: Attention) -> Tensor:
     if c.stack.use_cache and not c.recipe.checkpointing:
         k, v = t.op("cache keys", k), t.op("cache values", v)
     out = linear(t, c, kernel(t, c, q, k, v, a), a.output)
-    t.hold(x, q, k, v)  # variables of the module's forward
+    t.hold(x, q, k, v, *t.named)  # variables of the module's forward
     t.scope = before
     return out
 
@@ -233,7 +233,7 @@ def eager(t: Tape, c: Setting, q: Tensor, k: Tensor, v: Tensor, a: Attention) ->
                flops=2 * square * a.v_head_dim)  # fmt: skip
     if a.alibi:
         # variables of their own in the library's forward, in BLOOM's with and without the mask
-        t.hold(scores, *((raw, *named) if bloom else ()))
+        t.named = (scores, *((raw, *named) if bloom else ()))
     return contiguous(t, out)
 
 
@@ -244,6 +244,7 @@ def _softmax_with_sinks(t: Tape, scores: Tensor) -> Tensor:
     shifted = t.op("minus maximum", joined, passes_grad=True)
     weights = t.op("softmax", shifted, saves_output=True, grad_workspace=shifted.bytes)
     (kept,) = t.split(weights, scores.elements)
+    t.hold(scores)  # `attn_weights` until it is bound anew
     return kept
 
 

@@ -29,9 +29,12 @@ def block(c: Setting, spec: Block, dtype: str, *, needs_grad: bool = True) -> tu
 def _pre(t: Tape, c: Setting, x: Tensor, spec: Block) -> Tensor:
     """x + attention(norm(x)), then x + mlp(norm(x)): Llama and most others."""
     first, second = spec.norms
-    y = _hidden_dropout(t, c, attention(t, c, norm(t, c, x, first), spec.attention))
+    h = norm(t, c, x, first)
+    mixed = y = _hidden_dropout(t, c, attention(t, c, h, spec.attention))
     x = add(t, x, scale(t, y, "multiplier") if spec.residual_scale else y, "residual 1")
     y = _hidden_dropout(t, c, feed_forward(t, c, norm(t, c, x, second), spec))
+    if c.model.model_type == "stablelm":  # variables of their own in its forward
+        t.hold(h, mixed)
     return add(t, x, scale(t, y, "multiplier") if spec.residual_scale else y, "residual 2")
 
 

@@ -94,7 +94,7 @@ def four_bit(t: Tape, c: Setting, x: Tensor, matrix: Linear) -> Tensor:
     """`bnb.nn.Linear4bit`: x cast to the compute dtype, the product, the output cast back to x's dtype.
 
     Saves nothing (before bitsandbytes 0.43.2: its input). Dequantises the whole matrix for each product: forwards
-    unless the fused 4-bit product takes the step (bitsandbytes/backends/cuda/ops.py, `_gemm_4bit_use_custom_fn`),
+    unless the fused 4-bit product takes the step (bitsandbytes/backends/cuda/ops.py, `_gemm_4bit_use_custom_cuda`),
     backwards always.
     """
     rows = x.elements // matrix.inputs

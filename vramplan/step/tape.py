@@ -75,7 +75,7 @@ class Op:
 class Tape:
     """Records Ops. `scope` names the module that is being written, for explanations."""
 
-    __slots__ = ("accumulates", "loss_ops", "ops", "outputs", "pins", "returned", "scope", "weights")
+    __slots__ = ("accumulates", "loss_ops", "named", "ops", "outputs", "pins", "returned", "scope", "weights")
 
     def __init__(self, *, accumulates: bool = False) -> None:
         self.accumulates = accumulates
@@ -87,6 +87,8 @@ class Tape:
         """Index of the op with which the model's forward ends."""
         self.pins: dict[Storage, None] = {}
         """Held by nodes of the graph, outside what autograd saves: to the end of backward, checkpoints or not."""
+        self.named: tuple[Tensor, ...] = ()
+        """What the attention's forward has in variables of its own beside q, k and v."""
         self.weights: Tensor | None = None
         """The attention weights of an eager layer, which its forward holds to its end."""
         self.loss_ops = range(0)

@@ -156,8 +156,8 @@ def test_each_use_of_a_quantised_matrix_writes_it_out(checkpointing: bool, uses:
 
 
 def test_a_fused_4bit_product_writes_nothing_out_forwards() -> None:
-    """bitsandbytes 0.50, up to 1,536 tokens; backwards always does."""
-    few = step_work(setting("qlora", seq_len=1536))
+    """bitsandbytes 0.50, for a few tokens; backwards always does."""
+    few = step_work(setting("qlora", seq_len=16))
     assert few.dequantized_bytes == IN_LAYERS * 2.5625
     assert step_work(setting("lora")).dequantized_bytes == 0
 

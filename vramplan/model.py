@@ -52,6 +52,8 @@ class Norm:
     width: int
     bias: bool = False
     affine: bool = True
+    modules: int = 1
+    """Held as this many modules of equal width (StableLM 2 12B: one for each head)."""
 
     @property
     def parameters(self) -> int:

@@ -42,11 +42,13 @@ class Case(NamedTuple):
         rest = {name: value for name, value in self.knobs.items() if name not in _SHOWN}
         shape = f"{self.knobs.get('batch', 1)}x{self.knobs['seq_len']}"
         kept = "ckpt" if self.knobs["checkpointing"] else "all kept"
-        others = (str(value) if isinstance(value, str) else f"{name}={value}" for name, value in rest.items())
+        others = (str(value) if name in _PLAIN else f"{name}={value}" for name, value in rest.items())
         return " ".join([self.stack, self.knobs["method"], shape, kept, *others])
 
 
 _SHOWN = ("method", "batch", "seq_len", "checkpointing")
+_PLAIN = ("quant", "loss", "attention", "optimizer", "targets")
+"""Knobs whose value says what it is."""
 
 CASES = (
     Case("hf-trainer", {"method": "full", "seq_len": 2048, "checkpointing": True}),

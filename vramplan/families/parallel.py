@@ -77,7 +77,10 @@ def stablelm(c: Config) -> Model:
     s = read_shape(c, kv_heads="required", head_dim="derived")
     norms: tuple[Norm, ...] = ()
     if c.flag("qk_layernorm", default=False):  # a LayerNorm for each head, held in a list
-        norms = (layer_norm("q_layernorm", s.q_width, bias=False), layer_norm("k_layernorm", s.kv_width, bias=False))
+        norms = (
+            replace(layer_norm("q_layernorm", s.q_width, bias=False), modules=s.heads),
+            replace(layer_norm("k_layernorm", s.kv_width, bias=False), modules=s.kv_heads),
+        )
     attention = separate_attention(
         s,
         rotary=rotary_dim(c, s.head_dim, default=0.25),

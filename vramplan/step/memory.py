@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..units import largest
+from ..units import largest, smallest
 from .tape import Op, Storage, Tape, Tensor
 
 
@@ -60,11 +60,14 @@ class Fold:
 class Gradient:
     """A gradient in flight: its bytes, and the tensors that share it."""
 
-    __slots__ = ("bytes", "holders", "name")
+    __slots__ = ("bytes", "holders", "is_view", "name")
 
-    def __init__(self, tensor: Tensor) -> None:
+    def __init__(self, tensor: Tensor, *, is_view: bool = False) -> None:
         self.bytes = tensor.bytes
         self.holders = 1
+        self.is_view = is_view
+        """Of a product's result, as a matrix hands it to three-dimensional inputs: its storage has two owners, and
+        nothing is added to it in place."""
         self.name = tensor.storage.name
 
 
@@ -194,8 +197,11 @@ def walk_back(tape: Tape, saved: dict[Storage, int]) -> Iterator[Backward]:
         if op.needs_saved and state.entry is None:
             state.entry = state.live - resting
         if incoming:
-            surplus = _contribute(op, incoming, state)
-            state.now = state.live + op.grad_workspace
+            surplus, sums = _contribute(op, incoming, state)
+            spent = sum(gradient.bytes for gradient in incoming if gradient.holders == 1)
+            # sums are formed when the op is through; where it writes over what it saved its workspace is negative
+            summing = state.live - spent + smallest(op.grad_workspace, 0)
+            state.now = largest(state.live - sums + op.grad_workspace, summing)
             yield state
             state.live = state.live - surplus
             for gradient in incoming:
@@ -208,12 +214,14 @@ def walk_back(tape: Tape, saved: dict[Storage, int]) -> Iterator[Backward]:
                 state.live = state.live - storage.bytes
 
 
-def _contribute(op: Op, incoming: list[Gradient], state: Backward) -> Any:
-    """Give the inputs of an op their gradients. Returns the bytes that go again once sums are formed."""
+def _contribute(op: Op, incoming: list[Gradient], state: Backward) -> tuple[Any, Any]:
+    """Give the inputs of an op their gradients. Returns the bytes that go again once sums are formed, and those of sums
+    that need a tensor of their own."""
     if op.weight_grads is not None:
         state.live = state.live + op.weight_grads
         state.weight_grads = state.weight_grads + op.weight_grads
     surplus: Any = 0
+    sums: Any = 0
     gradients = state.gradients
     for tensor in op.inputs:
         if not tensor.needs_grad:
@@ -227,12 +235,14 @@ def _contribute(op: Op, incoming: list[Gradient], state: Backward) -> Any:
         if not shared:
             state.live = state.live + tensor.bytes
             if present is None:
-                gradients[tensor] = Gradient(tensor)
+                gradients[tensor] = Gradient(tensor, is_view=op.gives_views)
                 continue
             surplus = surplus + tensor.bytes
-        if present is not None and present.holders > 1:
-            # the sum needs a tensor of its own
+        if present is not None and (present.holders > 1 or present.is_view):
+            sums = sums + tensor.bytes
             present.holders -= 1
+            if not present.holders:
+                surplus = surplus + tensor.bytes
             gradients[tensor] = Gradient(tensor)
             state.live = state.live + tensor.bytes
-    return surplus
+    return surplus, sums

@@ -32,9 +32,11 @@ def add(t: Tape, a: Tensor, b: Tensor, name: str = "add") -> Tensor:
 
 
 def mul(t: Tape, a: Tensor, b: Tensor, name: str = "mul") -> Tensor:
-    """`a * b`: each factor is saved where the other needs a gradient."""
+    """`a * b`: each factor is saved where the other needs a gradient, which is formed in the dtype of the product."""
     saves = ((a,) if b.needs_grad else ()) + ((b,) if a.needs_grad else ())
-    return t.op(name, a, b, dtype=promoted(a.dtype, b.dtype), saves=saves)
+    dtype = promoted(a.dtype, b.dtype)
+    wide = sum(allocated(x.elements * BYTES_PER_ELEMENT[dtype]) - x.bytes for x in (a, b) if x.needs_grad)
+    return t.op(name, a, b, dtype=dtype, saves=saves, grad_workspace=wide)
 
 
 def scale(t: Tape, x: Tensor, name: str = "scale") -> Tensor:
@@ -81,6 +83,7 @@ def dense(t: Tape, c: Setting, x: Tensor, matrix: Linear, dtype: str, *, trained
     return t.op(
         "matmul", h, elements=rows * matrix.outputs, dtype=c.autocast or x.dtype, saves=saves,
         weight_grads=grads, grad_workspace=transient, flops=2 * rows * matrix.weights, reads_weight=True,
+        gives_views=True,
     )  # fmt: skip
 
 
@@ -152,6 +155,7 @@ def lora(t: Tape, c: Setting, x: Tensor, base: Tensor, matrix: Linear) -> Tensor
     low = t.op(
         "lora_A", h, elements=rows * c.rank, dtype=dtype, saves=(h, *casts[:1]),
         weight_grads=weight_bytes(c.rank * matrix.inputs, c.adapter_dtype), flops=2 * x.elements * c.rank,
+        gives_views=True,
     )  # fmt: skip
     update = t.op(
         "lora_B", low, elements=rows * matrix.outputs, dtype=dtype, saves=(low, *casts[1:]),

@@ -48,7 +48,7 @@ class Op:
     """One operator with what it saves, takes and leaves. All sizes in bytes."""
 
     __slots__ = (
-        "flops", "grad_workspace", "inputs", "name", "outputs", "passes_grad", "reads_weight", "saves",
+        "flops", "gives_views", "grad_workspace", "inputs", "name", "outputs", "passes_grad", "reads_weight", "saves",
         "weight_grads", "workspace",
     )  # fmt: skip
 
@@ -63,6 +63,8 @@ class Op:
         self.flops: Any = 0
         self.passes_grad = False
         """The gradient of the output is handed on as it is (add, split): nothing new is allocated for the inputs."""
+        self.gives_views = False
+        """The gradients of its inputs are views of what its backward makes (F.linear on three dimensions)."""
         self.reads_weight = False
         """Backward needs a weight, which autograd saves as it saves activations, at no cost in bytes."""
 
@@ -116,6 +118,7 @@ class Tape:
         flops: Any = 0,
         passes_grad: bool = False,
         reads_weight: bool = False,
+        gives_views: bool = False,
     ) -> Tensor:
         """Record a kernel that makes one new tensor; shape and dtype default to those of the first input.
 
@@ -142,6 +145,7 @@ class Tape:
             op.weight_grads = weight_grads
             op.passes_grad = passes_grad
             op.reads_weight = reads_weight
+            op.gives_views = gives_views
         op.workspace = workspace
         op.flops = flops
         ops.append(op)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..model import Block, Experts, Linear
+from ..model import Block, Experts, Linear, Norm
 from ..recipe import BYTES_PER_ELEMENT
 from ..units import allocated, ceil_div
 from .setting import Setting
@@ -147,7 +147,7 @@ def outer_parts(c: Setting) -> list[Part]:
         parts.append(Part("positions", positions, c.embedding_dtype, columns=model.hidden_size))
     for norm in (model.embedding_norm, model.final_norm):
         if norm is not None and norm.affine:
-            parts += _norm_parts(c, norm.width, 1, bias=norm.bias)
+            parts += _norm_parts(c, norm, 1)
     for matrix in model.outer_linears:
         parts += _matrix_parts(c, matrix, 1)
     return parts
@@ -164,7 +164,7 @@ def layer_parts(c: Setting, block: Block, count: int) -> list[Part]:
         parts += _matrix_parts(c, matrix, count, reads_fp32=reads_fp32)
     for norm in block.all_norms:
         if norm.affine:
-            parts += _norm_parts(c, norm.width, count, bias=norm.bias)
+            parts += _norm_parts(c, norm, count)
     if block.attention.sinks:
         parts.append(Part("sinks", block.attention.sinks, c.norm_dtype, count))
     name, dtype = (CORRECTION, "fp32") if _router_fp32(block) else ("multipliers", c.norm_dtype)
@@ -178,8 +178,8 @@ def _router_fp32(block: Block) -> bool:
     return isinstance(block.feed_forward, Experts) and block.feed_forward.router_fp32
 
 
-def _norm_parts(c: Setting, width: int, count: int, *, bias: bool) -> list[Part]:
-    return [Part("norms", width, c.norm_dtype, count * (2 if bias else 1))]
+def _norm_parts(c: Setting, norm: Norm, count: int) -> list[Part]:
+    return [Part("norms", norm.width // norm.modules, c.norm_dtype, count * norm.modules * (2 if norm.bias else 1))]
 
 
 def _matrix_parts(c: Setting, matrix: Linear, count: int, *, reads_fp32: bool = False) -> list[Part]:

@@ -52,6 +52,18 @@ MISSED_ONCE = {
         "method": "qlora", "batch": 2, "seq_len": 4096, "checkpointing": False, "targets": "attention"})),
     "fp32 states of embeddings": ("EleutherAI/pythia-160m", Case("hf-trainer", {
         "method": "full", "seq_len": 512, "checkpointing": False, "optimizer": "adamw_8bit"})),
+    "a gradient that is a view is not added to": ("meta-llama/Meta-Llama-3-8B", Case("liger", {
+        "method": "qlora", "batch": 4, "seq_len": 2048, "checkpointing": True, "loss": "chunked"})),
+    "a gradient is formed in the dtype of the product": ("openai-community/gpt2", Case("transformers-5", {
+        "method": "full", "batch": 8, "seq_len": 2048, "checkpointing": True, "loss": "chunked",
+        "autocast": "bf16"})),
+    "a thousand tokens dequantise": ("bigcode/starcoder2-7b", Case("hf-trainer", {
+        "method": "qlora", "batch": 2, "seq_len": 512, "checkpointing": True, "attention": "eager",
+        "targets": "attention", "lora_dropout": 0.05})),
+    "a norm for each head": ("stabilityai/stablelm-2-12b", Case("hf-trainer", {
+        "method": "full", "seq_len": 64, "checkpointing": True})),
+    "heads of two sizes, and experts beside an MLP": ("google/gemma-4-26B-A4B", Case("transformers-5", {
+        "method": "lora", "batch": 2, "seq_len": 512, "checkpointing": False})),
     "upcasting binds": ("bigscience/bloom-560m", Case("transformers-5", {
         "method": "qlora", "seq_len": 128, "checkpointing": True, "optimizer": "adafactor", "rank": 1})),
 }  # fmt: skip

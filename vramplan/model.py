@@ -18,7 +18,7 @@ Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_new", "gelu_bloom", "rel
 RouterScores = Literal["input", "fp32", "product"]
 """Dtype of a router's weights for the experts: that of its `input`; `fp32`, and so the weighted outputs (Mixtral);
 that of its `product` in fp32, which autocast lowers (DeepSeek V3)."""
-Arrangement = Literal["pre", "post", "sandwich", "parallel", "twin"]
+Arrangement = Literal["pre", "post", "outer", "sandwich", "parallel", "twin"]
 Positions = Literal["rotary", "learned", "alibi", "none"]
 
 
@@ -166,7 +166,7 @@ class Block:
     """`count` equal decoder layers.
 
     `norms` in the order of use. Where they sit is `arrangement`: `pre` (before attention and MLP), `post` (behind
-    each, OLMo 2), `sandwich` (both, Gemma 2/3), `parallel` (attention and MLP read the same normed input; with two
+    each, OLMo 2), `outer` (behind each sum, OPT-350m), `sandwich` (both, Gemma 2/3), `parallel` (attention and MLP read the same normed input; with two
     norms each its own), `twin` (a sandwich with an MLP and experts side by side, Gemma 4).
     """
 

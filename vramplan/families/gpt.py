@@ -71,7 +71,7 @@ def bloom(c: Config) -> Model:
 
 
 def opt(c: Config) -> Model:
-    """OPT-350m is another model than its sisters: norms behind the parts, and embeddings of half the width."""
+    """OPT-350m is another model than its sisters: norms behind the sums, and embeddings of half the width."""
     s = read_shape(c, kv_heads="all", head_dim="derived")
     c.refuse_if(c.share("layerdrop", default=0.0) > 0, "opt with layerdrop")
     bias, affine = c.flag("enable_bias", default=True), c.flag("layer_norm_elementwise_affine", default=True)
@@ -80,7 +80,7 @@ def opt(c: Config) -> Model:
     act = activation(c, "activation_function", default="relu")
     attention = separate_attention(s, rotary=0, qkv_bias=bias, output_bias=bias, output="out_proj")
     mlp = plain_mlp(s.hidden, c.size("ffn_dim"), act, ("fc1", "fc2"), bias=bias)
-    block = layer(s, attention, mlp, norms, arrangement="pre" if before else "post")
+    block = layer(s, attention, mlp, norms, arrangement="pre" if before else "outer")
     final: Norm | None = None
     if before and not c.flag("_remove_final_layer_norm", default=False):
         final = layer_norm("final_layer_norm", s.hidden, affine=affine)

@@ -45,6 +45,13 @@ def _post(t: Tape, c: Setting, x: Tensor, spec: Block) -> Tensor:
     return add(t, x, norm(t, c, feed_forward(t, c, x, spec), second), "residual 2")
 
 
+def _outer(t: Tape, c: Setting, x: Tensor, spec: Block) -> Tensor:
+    """norm(x + attention(x)), then norm(x + mlp(x)): the first Transformer, OPT-350m."""
+    first, second = spec.norms
+    x = norm(t, c, add(t, x, _hidden_dropout(t, c, attention(t, c, x, spec.attention)), "residual 1"), first)
+    return norm(t, c, add(t, x, _hidden_dropout(t, c, feed_forward(t, c, x, spec)), "residual 2"), second)
+
+
 def _sandwich(t: Tape, c: Setting, x: Tensor, spec: Block) -> Tensor:
     """x + norm(attention(norm(x))), the same for the MLP: Gemma 2 and 3, GLM 4."""
     first, second, third, fourth = spec.norms
@@ -77,7 +84,9 @@ def _twin(t: Tape, c: Setting, x: Tensor, spec: Block) -> Tensor:
     return add(t, x, norm(t, c, add(t, y, z, "add experts"), fourth), "residual 2")
 
 
-_ARRANGEMENTS = {"pre": _pre, "post": _post, "sandwich": _sandwich, "parallel": _parallel, "twin": _twin}
+_ARRANGEMENTS = {
+    "pre": _pre, "post": _post, "outer": _outer, "sandwich": _sandwich, "parallel": _parallel, "twin": _twin,
+}  # fmt: skip
 
 
 def _hidden_dropout(t: Tape, c: Setting, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from ..model import Linear
 from ..recipe import BYTES_PER_ELEMENT
 from ..units import allocated, ceil_div, largest, next_power_of_two, smallest
 from .norms import norm
-from .operators import cast, dense, lora, scale, weight_bytes
+from .operators import cast, dense, linear, lora, scale, weight_bytes
 from .setting import Setting
 from .tape import Tape, Tensor
 
@@ -33,6 +33,8 @@ def head(c: Setting, dtype: str) -> Head:
     t = Tape(accumulates=c.recipe.grad_accum > 1)
     x = t.source(c.tokens * c.model.hidden_size, dtype, needs_grad=True, name="last hidden state")
     h = norm(t, c, x, c.model.final_norm) if c.model.final_norm else x
+    if c.model.outer_linears:
+        h = linear(t, c, h, c.model.outer_linears[-1])  # back to the width of the embedding (OPT-350m)
     held: Any = 0
     loss = c.recipe.loss
     start = len(t.ops)

@@ -4,6 +4,7 @@
     python -m vramplan_bench.cross_check --keep FILE       kept row by row; run again, only missing dry runs are made
     python -m vramplan_bench.cross_check --family llama    one
     python -m vramplan_bench.cross_check --small           a few
+    python -m vramplan_bench.cross_check --every           all models by one recipe (ten minutes)
     python -m vramplan_bench.cross_check --sample 100      any model in any recipe, drawn by chance (--seed)
 
 The estimate is arithmetic, the dry run the real step without storage: two ways that share no code. A row that differs
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any, NamedTuple
@@ -69,6 +70,8 @@ CASES = (
     Case("trl", {"method": "qlora", "seq_len": 512, "batch": 4, "checkpointing": True, "quant": "int8"}),
 )  # fmt: skip
 """Every method, checkpointing on and off, two lengths, two batches, kernels and losses."""
+EVERY = Case("hf-trainer", {"method": "lora", "seq_len": 512, "batch": 2, "checkpointing": False})
+"""What every model of the catalogue is told by: nothing is recomputed, so all that a layer saves is in the peak."""
 SMALL = ("llama", "gemma2", "gpt_neox", "mixtral")
 
 STACKS = ("hf-trainer", "trl", "peft-kbit", "liger", "transformers-5")
@@ -243,13 +246,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--family", action="append", default=[], help="a model_type (repeatable)")
     parser.add_argument("--small", action="store_true", help=f"the families {', '.join(SMALL)}")
+    parser.add_argument("--every", action="store_true", help=f"every model of the catalogue, by one recipe: {EVERY}")
     parser.add_argument("--sample", type=int, metavar="N", help="N recipes of any model, drawn by chance")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--keep", metavar="FILE", help="JSON lines to add rows to; their dry runs are not repeated")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     families = tuple(options.family) or (SMALL if options.small else ())
-    jobs = sample(options.sample, options.seed) if options.sample else grid(families)
+    jobs: Iterable[Job] = grid(families)
+    if options.every:
+        jobs = [(entry.id, EVERY) for entry in describable()]
+    elif options.sample:
+        jobs = sample(options.sample, options.seed)
     had = {(row.model, row.case): row for row in kept_rows(options.keep)} if options.keep else {}
     rows, left = [], []
     for job in jobs:

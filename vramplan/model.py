@@ -166,8 +166,9 @@ class Block:
     """`count` equal decoder layers.
 
     `norms` in the order of use. Where they sit is `arrangement`: `pre` (before attention and MLP), `post` (behind
-    each, OLMo 2), `outer` (behind each sum, OPT-350m), `sandwich` (both, Gemma 2/3), `parallel` (attention and MLP read the same normed input; with two
-    norms each its own), `twin` (a sandwich with an MLP and experts side by side, Gemma 4).
+    each, OLMo 2), `outer` (behind each sum, OPT-350m), `sandwich` (both, Gemma 2/3), `parallel` (attention and MLP read
+    the same normed input; with two norms each its own), `twin` (a sandwich with an MLP and experts side by side, Gemma
+    4).
     """
 
     count: int

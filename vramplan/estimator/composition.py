@@ -19,6 +19,8 @@ class Alive:
         self.gradient_bytes = 0
         """Gradients of activations, and tensors that the loop or a checkpoint holds beside the tape's own."""
         self.op_name = ""
+        self.sums = False
+        """Whether the kernels of the op are through, and gradients are summed."""
 
     def by_name(self) -> dict[str, tuple[int, int]]:
         """Bytes and number of storages by the op that made them, largest first."""
@@ -38,7 +40,8 @@ def alive_at(moment: Moment) -> Alive:
     if moment.at < len(tape.ops):
         op = tape.ops[moment.at]
         alive.op_name = op.name
-        alive.workspace_bytes = op.workspace if moment.direction == "forward" else op.grad_workspace
+        if not alive.sums:
+            alive.workspace_bytes = op.workspace if moment.direction == "forward" else op.grad_workspace
     known = sum_bytes(alive.storages) + alive.weight_gradient_bytes + alive.workspace_bytes
     alive.gradient_bytes = moment.tape_bytes - known
     return alive
@@ -64,4 +67,5 @@ def _backward(tape: Tape, moment: Moment) -> Alive:
     state = next(state for state in walk_back(tape, _saved(tape, moment)) if state.index == moment.at)
     alive = Alive(storage for storage, holders in state.holders.items() if holders)
     alive.weight_gradient_bytes = state.weight_grads
+    alive.sums = state.sums
     return alive

@@ -38,8 +38,8 @@ def load_moments(c: Setting, static: Static, beside: Any) -> list[Moment]:
 def _quantizing_bytes(c: Setting) -> Any:
     """The largest matrix in its own dtype beside the quantised ones, and what quantising it takes: under double
     quantisation the fp32 scales twice (functional.quantize_4bit: `absmax - offset`), for 8 bit an fp16 copy
-    (nn/modules.py, Int8Params). 0 without quantisation."""
-    if not c.recipe.quantizes:
+    (nn/modules.py, Int8Params). 0 without quantisation, and for GPTQ, whose checkpoints are quantised already."""
+    if not c.recipe.quantizes or c.quant.startswith("gptq"):
         return 0
     n = max(matrix.weights for matrix, _ in c.model.linears())
     whole = allocated(n * BYTES_PER_ELEMENT[c.base_dtype])

@@ -74,7 +74,7 @@ class Gradient:
 class Backward:
     """State of a backward pass behind one op."""
 
-    __slots__ = ("entry", "gradients", "holders", "index", "live", "now", "weight_grads")
+    __slots__ = ("entry", "gradients", "holders", "index", "live", "now", "sums", "weight_grads")
 
     def __init__(self, tape: Tape, saved: dict[Storage, int]) -> None:
         self.holders = dict(saved)
@@ -91,7 +91,9 @@ class Backward:
                 self.gradients[tensor] = Gradient(tensor)
                 live = live + tensor.bytes
         self.live = self.now = live
-        """Bytes alive behind the op, and while it runs."""
+        """Bytes alive behind the op, and at its worst."""
+        self.sums = False
+        """Whether that is where gradients are summed, when its kernels are through; whole numbers only."""
 
 
 def fold(tape: Tape, x: Tensor, holds: Iterable[Storage] = ()) -> Fold:
@@ -200,8 +202,10 @@ def walk_back(tape: Tape, saved: dict[Storage, int]) -> Iterator[Backward]:
             surplus, sums = _contribute(op, incoming, state)
             spent = sum(gradient.bytes for gradient in incoming if gradient.holders == 1)
             # sums are formed when the op is through; where it writes over what it saved its workspace is negative
+            running = state.live - sums + op.grad_workspace
             summing = state.live - spent + smallest(op.grad_workspace, 0)
-            state.now = largest(state.live - sums + op.grad_workspace, summing)
+            state.now = largest(running, summing)
+            state.sums = type(state.now) is int and bool(summing > running)
             yield state
             state.live = state.live - surplus
             for gradient in incoming:

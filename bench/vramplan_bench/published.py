@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from vramplan.accuracy import question, read_files
 from vramplan.catalog import find_config
@@ -64,12 +64,10 @@ def tell(run: Run) -> Row:
         _, config = find_config(row.model)
         result = dry_run(config, asked.recipe, card=card_of(asked.gpu), loop=asked.stack, full_depth=True)
     except Exception as error:  # a step that the libraries refuse is a row too
-        return Row(id=row.id, model=row.model, case=row.case, error=str(error).partition("\n")[0])
+        return replace(row, error=str(error).partition("\n")[0])
     replayed = replay(result.run.tracker, step=STEPS, warmup_bytes=result.facts.weights_bytes)
-    return Row(
-        id=row.id,
-        model=row.model,
-        case=row.case,
+    return replace(
+        row,
         measured_allocated_bytes=run.allocated_bytes,
         measured_reserved_bytes=run.reserved_bytes,
         tensors_bytes=result.peak_bytes,
